@@ -1,1 +1,74 @@
-"""tl-app: turn a folder of labelled photos into a classifier one can trust."""
+"""tl-app: turn a folder of labelled photos into a classifier one can trust.
+
+>>> import tl_app
+>>> result = tl_app.train("photos/", recipe="head")          # doctest: +SKIP
+>>> tl_app.predict(result.run, ["new.jpg"])[0].label         # doctest: +SKIP
+
+Names are imported when they are first used, so that ``import tl_app`` does not load torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tl_app.api import (
+        evaluate,
+        inspect,
+        list_backbones,
+        list_runs,
+        load_predictor,
+        predict,
+        resume,
+        train,
+    )
+    from tl_app.config import TrainConfig
+    from tl_app.errors import DataError, ResourceError, UsageError, UserError
+    from tl_app.evaluation import EvaluationResult
+    from tl_app.jobs import Worker
+    from tl_app.predictor import Prediction, Predictor
+    from tl_app.runs import RunInfo, TrainResult
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    **dict.fromkeys(
+        "evaluate inspect list_backbones list_runs load_predictor predict resume train".split(), "api"
+    ),
+    "TrainConfig": "config",
+    **dict.fromkeys(("DataError", "ResourceError", "UsageError", "UserError"), "errors"),
+    "EvaluationResult": "evaluation",
+    "Worker": "jobs",
+    **dict.fromkeys(("Prediction", "Predictor"), "predictor"),
+    **dict.fromkeys(("RunInfo", "TrainResult"), "runs"),
+}
+
+__all__ = [
+    "DataError",
+    "EvaluationResult",
+    "Prediction",
+    "Predictor",
+    "ResourceError",
+    "RunInfo",
+    "TrainConfig",
+    "TrainResult",
+    "UsageError",
+    "UserError",
+    "Worker",
+    "__version__",
+    "evaluate",
+    "inspect",
+    "list_backbones",
+    "list_runs",
+    "load_predictor",
+    "predict",
+    "resume",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tl_app' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"tl_app.{_HOMES[name]}"), name)

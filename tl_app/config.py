@@ -62,7 +62,9 @@ class TrainConfig:
     freeze: int | None = _setting(
         None, "Freezing depth", "Stages frozen, counted from the input; empty: the recipe decides.", low=0
     )
-    epochs: int = _setting(10, "Epochs", "How often training goes through all photos.", low=1, high=1000)
+    epochs: int | None = _setting(
+        None, "Epochs", "How often training goes through all photos; empty: fewer the more photos.", low=1, high=1000
+    )
     batch_size: int | None = _setting(
         None, "Batch size", "Photos per step; empty: chosen from the data and the device.", low=1, high=4096
     )
@@ -166,6 +168,47 @@ class TrainConfig:
                     f"Did you mean {' or '.join(close)}?" if close else f"Settings: {', '.join(sorted(known))}.",
                 )
         return cls(**values)
+
+
+def depth_settings(recipe: str | None, freeze: int | str | None) -> dict[str, Any]:
+    """The config fields that a recipe and a freezing depth, as a person gives them, stand for.
+
+    Args:
+        recipe: One of :data:`RECIPES`; None: what the depth implies, else the default.
+        freeze: A number of stages (also as text), ``head`` for all of them, ``none`` for none; None: the recipe
+            decides.
+
+    Returns:
+        Values for ``recipe`` and ``freeze``; absent ones keep their defaults.
+
+    Raises:
+        UsageError: The depth is no such thing, or contradicts the recipe.
+    """
+    implied: dict[str, Any]
+    match str(freeze).strip().lower():
+        case "none" if freeze is None:
+            implied = {}
+        case "head":
+            implied = {"recipe": "head"}
+        case "none":
+            implied = {"recipe": recipe or "full", "freeze": 0}
+        case text if text.isdecimal():
+            implied = {"recipe": recipe or "partial", "freeze": int(text)}
+        case _:
+            raise UsageError(
+                f"Freezing depth is '{freeze}'.", "Allowed: a number of stages, 'head' for all of them, or 'none'."
+            )
+    if recipe is not None and implied.setdefault("recipe", recipe) != recipe:
+        raise UsageError(
+            f"Recipe '{recipe}' does not go with freezing depth '{freeze}'.",
+            remedy=f"Leave one of them out, or choose recipe '{implied['recipe']}'.",
+        )
+    return implied
+
+
+def option(name: str) -> str:
+    """The command-line option of a config field; ``data`` is an argument and has none."""
+    return {"lr_head": "--lr"}.get(name, "--" + name.replace("_", "-"))
 
 
 def field_type(spec: dataclasses.Field[Any]) -> tuple[type[Any], bool]:

@@ -88,7 +88,7 @@ class CheckpointSaved:
 
 @dataclass(frozen=True)
 class RolledBack:
-    """Training went back to the last good checkpoint; everything after ``step`` is void."""
+    """Training goes on from the last good checkpoint (a resume, or NaN); all later than ``step`` is void."""
 
     step: int
     epoch: int
@@ -100,9 +100,9 @@ class Finished:
     """Training ended in good order; the best model is on disk."""
 
     reason: Literal["completed", "stopped"]
-    best_epoch: int  # 0 when no epoch was finished
-    val_accuracy: float
-    val_loss: float
+    best_epoch: int  # 0 when no epoch was finished; accuracy and loss are then None
+    val_accuracy: float | None
+    val_loss: float | None
     seconds: float
     images_per_second: float
 

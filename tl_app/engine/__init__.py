@@ -1,0 +1,1 @@
+"""Training as a generator of events; needs neither gradio nor plotly."""

@@ -1,0 +1,1 @@
+"""How a backbone becomes a classifier for the target task: phases, learning rates, freezing."""

@@ -1,0 +1,64 @@
+"""Shared by all tests: an own home folder per test, small photo folders, and the measurement data when it is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+torch.set_num_threads(1)  # tests run in two processes on two cores
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs, caches and locks go to a folder of the test's own."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("TL_APP_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The measurement photos and weights beside the checkout."""
+    if not SHARED.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail("CI must have the measurement data beside the checkout")
+        pytest.skip("the measurement photos and weights are not beside the checkout")
+    return SHARED
+
+
+@pytest.fixture
+def pretrained(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``TORCH_HOME`` with a real pretrained mobilenet_v2."""
+    monkeypatch.setenv("TORCH_HOME", str(shared / "weights"))
+    return shared / "weights"
+
+
+@pytest.fixture
+def hymenoptera(shared: Path) -> Path:
+    """Photos of ants and bees in train and val folders."""
+    return shared / "data" / "hymenoptera"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes that a network can tell apart: reddish and bluish noise, 12 photos of 40 px each."""
+    return make_photos(tmp_path / "photos")
+
+
+def make_photos(folder: Path, per_class: int = 12, side: int = 40) -> Path:
+    """Writes ``red`` and ``blue`` class folders of noisy photos."""
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("red", "blue")):
+        (folder / name).mkdir(parents=True)
+        for index in range(per_class):
+            pixels = rng.integers(0, 120, (side, side, 3))
+            pixels[..., 2 * number] += 120
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{index:02d}.png")
+    return folder

@@ -1,0 +1,43 @@
+"""A training small enough to run many times: random MobileNetV3-small at 32 pixels on two dozen photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tl_app.config import TrainConfig
+from tl_app.data.index import scan
+from tl_app.engine.setup import resolve
+from tl_app.engine.train import train
+from tl_app.events import Event
+
+Trainer = Callable[..., Iterator[Event]]
+
+
+@pytest.fixture
+def trainer(photos: Path) -> Trainer:
+    """``trainer(folder, stop=…, **settings)`` trains in ``folder``, or goes on there."""
+    index = scan(photos)
+
+    def start(folder: Path, stop: Callable[[], bool] = lambda: False, **settings: Any) -> Iterator[Event]:
+        chosen = {"backbone": "mobilenet_v3_small", "recipe": "full", "epochs": 2, "batch_size": 6, **settings}
+        config = TrainConfig(data=str(photos), weights="random", image_size=32, **chosen)
+        filled, preprocessing = resolve(config, len(index.used("train")))
+        folder.mkdir(exist_ok=True)
+        return train(filled, index, preprocessing, folder, stop=stop)
+
+    return start
+
+
+def tensors(folder: Path) -> dict[str, Tensor]:
+    """All that the checkpoints in a folder hold, by file and name."""
+    return {
+        f"{path.name}:{name}": value
+        for path in sorted(folder.glob("*.safetensors"))
+        for name, value in load_file(path).items()
+    }

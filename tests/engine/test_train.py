@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.engine.conftest import Trainer, tensors
+from tl_app.engine import epoch, step
+from tl_app.engine.checkpoints import LAST, START, read_position
+from tl_app.engine.evaluate import Evaluation
+from tl_app.errors import DivergedError, ResourceError
+from tl_app.events import (
+    CheckpointSaved,
+    EpochDone,
+    Event,
+    Finished,
+    Notice,
+    PhaseStarted,
+    RolledBack,
+    StepDone,
+)
+
+Settings = dict[str, Any]
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [type(event).__name__ for event in events]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    left, right = tensors(one), tensors(other)
+    assert left.keys() == right.keys()
+    assert [name for name in left if not torch.equal(left[name], right[name])] == []
+
+
+def stop_after(steps: int) -> Any:
+    """A ``stop`` that says yes when it was asked ``steps`` times before."""
+    asked = iter(range(10**6))
+    return lambda: next(asked) >= steps
+
+
+def test_the_events_tell_the_whole_story(trainer: Trainer, tmp_path: Path) -> None:
+    events = list(trainer(tmp_path / "run"))
+    steps = [event for event in events if isinstance(event, StepDone)]
+    epochs = [event for event in events if isinstance(event, EpochDone)]
+    (started,) = (event for event in events if isinstance(event, PhaseStarted))
+    assert [event.step for event in steps] == list(range(1, 9))  # 20 photos in batches of 5, twice
+    assert [event.epoch for event in epochs] == [1, 2]
+    assert started.steps_per_epoch == 4 and started.trainable_parameters == started.total_parameters
+    last = events[-1]
+    assert isinstance(last, Finished) and last.reason == "completed"
+    best = next(event for event in reversed(epochs) if event.is_best)
+    assert (last.best_epoch, last.val_accuracy, last.val_loss) == (best.epoch, best.val_accuracy, best.val_loss)
+    assert sum(isinstance(event, CheckpointSaved) for event in events) == 3  # at the start, and after each epoch
+
+
+def test_it_learns_from_scratch(trainer: Trainer, tmp_path: Path) -> None:
+    settings = {"backbone": "shufflenet_v2_x0_5", "recipe": "scratch", "epochs": 25, "augmentation": "none"}
+    events = list(trainer(tmp_path / "run", **settings))
+    assert max(event.val_accuracy for event in events if isinstance(event, EpochDone)) == 1.0
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_same_seed_same_result_and_another_seed_another(trainer: Trainer, tmp_path: Path, optimizer: str) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        list(trainer(tmp_path / name, seed=seed, optimizer=optimizer))
+    assert_same(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(AssertionError):
+        assert_same(tmp_path / "a", tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"recipe": "head"},
+        {"recipe": "partial", "augmentation": "strong", "schedule": "one-cycle"},
+        {"recipe": "full", "optimizer": "sgd", "schedule": "step"},
+        {"recipe": "scratch", "optimizer": "adam", "augmentation": "none"},
+    ],
+    ids=lambda settings: settings["recipe"],
+)
+def test_resuming_anywhere_ends_with_the_same_bits(trainer: Trainer, tmp_path: Path, settings: Settings) -> None:
+    whole = list(trainer(tmp_path / "whole", **settings))
+    for asked in (0, 2, 4, 7, 9):  # within the first epoch, in its evaluation, within the second, …
+        folder = tmp_path / f"stopped-{asked}"
+        first = list(trainer(folder, stop=stop_after(asked), **settings))
+        assert isinstance(first[-1], Finished) and first[-1].reason == "stopped"
+        second = list(trainer(folder, **settings))
+        assert_same(tmp_path / "whole", folder)
+        assert second[-1].val_accuracy == whole[-1].val_accuracy  # type: ignore[union-attr]
+        losses = [e.loss for e in first + second if isinstance(e, StepDone)]
+        assert losses == [e.loss for e in whole if isinstance(e, StepDone)]
+
+
+@pytest.mark.parametrize("taken", [2, 5, 9, 12])
+def test_an_abandoned_training_goes_on_from_its_last_checkpoint(
+    trainer: Trainer, tmp_path: Path, taken: int
+) -> None:
+    """What ``kill -9`` leaves: nothing is saved at the end."""
+    list(trainer(tmp_path / "whole"))
+    abandoned = trainer(tmp_path / "killed")
+    for _ in range(taken):
+        next(abandoned)
+    del abandoned
+    (tmp_path / "killed" / ".last.safetensors.0.tmp").write_bytes(b"half a checkpoint")
+    events = list(trainer(tmp_path / "killed"))
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+    assert not list((tmp_path / "killed").glob(".*"))
+    assert isinstance(events[-1], Finished)
+
+
+def test_checkpoints_within_an_epoch(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(epoch, "CHECKPOINT_SECONDS", 0.0)
+    list(trainer(tmp_path / "whole"))
+    abandoned = trainer(tmp_path / "killed")
+    while not (isinstance(event := next(abandoned), StepDone) and event.step == 3):
+        pass
+    del abandoned
+    resumed = next(event for event in trainer(tmp_path / "killed") if isinstance(event, RolledBack))
+    assert resumed.step == 2  # step 3 was reported before its checkpoint was written
+    list(trainer(tmp_path / "killed"))
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_frozen_stages_never_move_and_are_not_saved_twice(trainer: Trainer, tmp_path: Path) -> None:
+    list(trainer(tmp_path / "run", recipe="head"))
+    start, best = tensors(tmp_path / "run"), {}
+    best = {k.split(":")[1]: v for k, v in start.items() if k.startswith("best")}
+    assert set(best) == {"net.classifier.3.weight", "net.classifier.3.bias"}
+    assert not torch.equal(best["net.classifier.3.weight"], start[f"{START}:net.classifier.3.weight"])
+
+
+def scripted(results: list[tuple[float, float]]) -> Any:
+    """An ``evaluate`` that answers with given accuracies and losses."""
+    answers: Iterator[tuple[float, float]] = iter(results)
+
+    def evaluate(*_: Any, **__: Any) -> Evaluation:
+        accuracy, loss = next(answers)
+        return Evaluation(loss, accuracy, torch.zeros(1, 2), torch.zeros(1))
+
+    return evaluate
+
+
+def test_the_best_epoch_is_the_most_accurate_and_loss_breaks_ties(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = [(0.0, 0.9), (0.8, 0.5), (0.8, 0.4), (0.7, 0.1), (0.8, 0.6)]
+    monkeypatch.setattr(epoch, "evaluate", scripted(results))
+    events = list(trainer(tmp_path / "run", recipe="head", epochs=5))
+    assert [event.is_best for event in events if isinstance(event, EpochDone)] == [True, True, True, False, False]
+    assert events[-1].best_epoch == 3  # type: ignore[union-attr]
+    assert [path.name for path in (tmp_path / "run").glob("best*")] == ["best-0003.safetensors"]
+
+
+def test_nan_once_restores_the_checkpoint_and_halves_the_rate(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(100))
+    real = step.train_step
+
+    def faulty(*args: Any, **kwargs: Any) -> Any:
+        loss, correct = real(*args, **kwargs)
+        return (loss * float("nan") if next(calls) == 5 else loss), correct
+
+    monkeypatch.setattr(epoch, "train_step", faulty)
+    events = list(trainer(tmp_path / "run", schedule="constant"))
+    back = next(event for event in events if isinstance(event, RolledBack))
+    assert (back.step, back.epoch) == (4, 1) and "halved" in back.reason
+    rates = [event.lr for event in events if isinstance(event, StepDone)]
+    assert rates == [1e-3] * 5 + [5e-4] * 4
+    assert events[-1].reason == "completed"  # type: ignore[union-attr]
+
+
+def test_nan_twice_fails_plainly_and_keeps_the_best(trainer: Trainer, tmp_path: Path) -> None:
+    events: list[Event] = []
+    with pytest.raises(DivergedError, match="also at half the learning rate. Start again with a learning rate"):
+        for event in trainer(tmp_path / "run", optimizer="sgd", lr_head=10.0, lr_backbone=10.0, epochs=40):
+            events.append(event)
+    assert kinds(events).count("RolledBack") == 1
+    position = read_position(tmp_path / "run" / LAST)
+    assert position is not None
+    for value in tensors(tmp_path / "run").values():
+        assert torch.isfinite(value.float()).all()
+
+
+def forgetful(limit: int) -> Any:
+    """A ``_checked`` forward pass that runs out of memory beyond ``limit`` photos."""
+    real = step._checked
+
+    def forward(suffix: Any, boundary: torch.Tensor) -> torch.Tensor:
+        if len(boundary) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(suffix, boundary)
+
+    return forward
+
+
+def test_out_of_memory_cuts_the_batch_and_gives_the_same_gradients(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(trainer(tmp_path / "whole", recipe="head"))
+    monkeypatch.setattr(step, "_checked", forgetful(3))
+    events = list(trainer(tmp_path / "cut", recipe="head"))
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert notices[-1] == "Out of memory: each batch is now computed in 2 parts."
+    whole, cut = tensors(tmp_path / "whole"), tensors(tmp_path / "cut")
+    name = f"{LAST}:net.classifier.3.weight"
+    torch.testing.assert_close(cut[name], whole[name])
+
+
+def test_not_even_two_photos_fit(trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "_checked", forgetful(1))
+    with pytest.raises(ResourceError, match="Not even 2 photos at a time fit into the memory of cpu. Choose a smaller"):
+        list(trainer(tmp_path / "run"))

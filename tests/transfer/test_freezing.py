@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tl_app.backbones.staged import StagedNetwork, build
+from tl_app.errors import UsageError
+from tl_app.transfer.freezing import set_depth, train_mode
+
+
+@pytest.fixture(scope="module")
+def network() -> StagedNetwork:
+    torch.manual_seed(0)
+    return build("mobilenet_v3_small", num_classes=2)
+
+
+def _trainable(network: StagedNetwork) -> list[bool]:
+    views = [*(stage.module for stage in network.stages), network.head]
+    states = [{parameter.requires_grad for parameter in view.parameters()} for view in views]
+    assert all(len(state) == 1 for state in states), "a stage is half frozen"
+    return [state.pop() for state in states]
+
+
+@pytest.mark.parametrize("k", [0, 3, 8])
+def test_depth_freezes_exactly_the_first_stages(network: StagedNetwork, k: int) -> None:
+    assert len(network.stages) == 8
+    set_depth(network, 8 - k)  # whatever was frozen before
+    set_depth(network, k)
+    assert _trainable(network) == [False] * k + [True] * (9 - k)
+    train_mode(network, k)
+    modes = [{module.training for module in stage.module.modules()} for stage in network.stages]
+    assert modes == [{False}] * k + [{True}] * (8 - k)
+    assert network.head.training
+
+
+def test_freezing_alone_puts_frozen_stages_in_eval_mode(network: StagedNetwork) -> None:
+    network.train()
+    set_depth(network, 2)
+    assert [stage.module.training for stage in network.stages] == [False] * 2 + [True] * 6
+
+
+def test_frozen_statistics_stay_while_trained_ones_move(network: StagedNetwork) -> None:
+    set_depth(network, 2)
+    train_mode(network, 2)
+    before = {key: value.clone() for key, value in network.net.state_dict().items() if "running" in key}
+    network(torch.randn(4, 3, 64, 64))
+    after = network.net.state_dict()
+    moved = {int(key.split(".")[1]) for key in before if not torch.equal(after[key], before[key])}
+    assert min(moved) == 2  # features.0 is the stem, features.1 the first block
+    assert max(moved) == 12
+
+
+@pytest.mark.parametrize("k", [-1, 9])
+def test_depths_the_network_does_not_have_are_refused(network: StagedNetwork, k: int) -> None:
+    for call in (set_depth, train_mode):
+        with pytest.raises(UsageError, match=f"depth {k} does not go with mobilenet_v3_small.*0 to 8"):
+            call(network, k)

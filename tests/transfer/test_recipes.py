@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tl_app.config import RECIPES, SCHEDULES, TrainConfig
+from tl_app.errors import UsageError
+from tl_app.transfer.recipes import Phase, default_depth, plan, resolve
+from tl_app.transfer.schedules import lr_factor
+
+
+def phase_of(stages: int = 8, photos: int = 100, **values: Any) -> Phase:
+    (phase,) = plan(resolve(TrainConfig(**values), stages, photos))
+    return phase
+
+
+@pytest.mark.parametrize(("recipe", "depth"), [("head", 8), ("partial", 6), ("full", 0), ("scratch", 0)])
+def test_each_recipe_freezes_what_it_says(recipe: str, depth: int) -> None:
+    phase = phase_of(recipe=recipe, epochs=7)
+    assert (phase.frozen_stages, phase.epochs) == (depth, 7)
+    assert default_depth(recipe, 8) == depth
+
+
+def test_pretrained_stages_move_slower_than_the_head_but_random_ones_do_not() -> None:
+    full, scratch, head = (phase_of(recipe=recipe) for recipe in ("full", "scratch", "head"))
+    assert full.lr_backbone == pytest.approx(full.lr_head / 10)
+    assert scratch.lr_backbone == scratch.lr_head
+    assert head.lr_head == pytest.approx(5 * full.lr_head)
+
+
+def test_a_partial_recipe_takes_any_depth_there_is() -> None:
+    for depth in range(9):
+        assert phase_of(recipe="partial", freeze=depth).frozen_stages == depth
+    assert phase_of(recipe="partial", freeze=8) == phase_of(recipe="head")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"recipe": "partial", "freeze": 9}, "mobilenet_v2 has 8 stages. Allowed: 0 .* to 8"),
+        ({"recipe": "head", "freeze": 3}, "freezes all 8 stages, but freezing depth 3"),
+    ],
+)
+def test_a_depth_that_is_not_there(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        phase_of(**values)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_given_values_are_kept(recipe: str) -> None:
+    phase = phase_of(recipe=recipe, lr_head=0.3, lr_backbone=0.2, epochs=3)
+    assert (phase.lr_head, phase.lr_backbone, phase.epochs) == (0.3, 0.2, 3)
+
+
+def test_more_photos_get_fewer_epochs() -> None:
+    epochs = [phase_of(photos=photos).epochs for photos in (1, 1000, 1001, 10_000, 10_001, 10**6)]
+    assert epochs == [20, 20, 10, 10, 5, 5]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("total", [1, 2, 7, 1000])
+def test_factors_stay_in_range(schedule: str, total: int) -> None:
+    factors = [lr_factor(schedule, step, total) for step in range(total)]
+    assert all(0 < factor <= 1 for factor in factors)
+
+
+def test_the_shapes_of_the_schedules() -> None:
+    def at(schedule: str) -> list[float]:
+        return [lr_factor(schedule, step, 1000) for step in (0, 49, 299, 500, 999)]
+
+    assert at("constant") == [1, 1, 1, 1, 1]
+    assert at("step")[2:] == pytest.approx([1, 0.1, 0.01])
+    warm, top, _, middle, end = at("cosine")
+    assert warm < 0.02 and top == pytest.approx(1, abs=0.02) and 0.4 < middle < 0.6 and end < 1e-4
+    assert at("one-cycle")[0] == pytest.approx(0.04, abs=1e-3)
+    assert at("one-cycle")[2] == pytest.approx(1, abs=1e-3)
+    assert at("one-cycle")[4] == pytest.approx(1e-4, abs=1e-3)

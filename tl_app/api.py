@@ -1,0 +1,215 @@
+"""The public Python API: one function per thing a person does. The command line calls the same functions.
+
+Imports torch only inside functions. Knows nothing of how results are shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tl_app import resources, runs
+from tl_app.config import TrainConfig, depth_settings
+from tl_app.errors import DataError, Interrupted
+from tl_app.events import Event
+from tl_app.runs import RunInfo, TrainResult
+
+if TYPE_CHECKING:
+    from tl_app.backbones.catalogue import BackboneSpec
+    from tl_app.data.index import DatasetIndex
+    from tl_app.evaluation import EvaluationResult
+    from tl_app.jobs import Job, Worker
+    from tl_app.predictor import Prediction, Predictor
+
+BACKBONE_PREFIX = "backbone:"  # "backbone:resnet18" names a pretrained network where a run is asked for
+
+
+def train(
+    data: str | Path,
+    *,
+    name: str | None = None,
+    runs_dir: str | Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    recipe: str | None = None,
+    freeze: int | str | None = None,
+    **settings: Any,
+) -> TrainResult:
+    """Trains a classifier on a folder (or zip) of labelled photos and returns when it is done.
+
+    Args:
+        data: One folder of photos per class, or ``train``/``val`` folders of those.
+        name: Of the run; None for an automatic one.
+        runs_dir: Where the run is kept; None for the user's own folder.
+        on_event: Called from the job's thread with each event.
+        recipe: ``head``, ``partial``, ``full`` or ``scratch``.
+        freeze: A number of stages, ``"head"`` or ``"none"``.
+        **settings: Any other field of :class:`tl_app.TrainConfig`.
+
+    Returns:
+        The best epoch, its figures and where the run is. Ctrl-C stops training in good order: ``state`` is then
+        ``stopped`` instead of ``completed``, and the best model is kept.
+
+    Raises:
+        UserError: Settings, photos or machine do not fit; the message says what to do.
+    """
+    values = {**settings, "data": str(data), **depth_settings(recipe, freeze)}
+    config = TrainConfig.from_dict(values)
+    worker = _worker(runs_dir)
+    return _wait(worker.start(config, name=name, listener=on_event))
+
+
+def resume(
+    run: str | Path,
+    *,
+    runs_dir: str | Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> TrainResult:
+    """Goes on with a run from its last checkpoint and returns when it is done.
+
+    Args:
+        run: Its name in ``runs_dir``, or its path.
+        runs_dir: None for the user's own folder.
+        on_event: Called from the job's thread with each event.
+
+    Raises:
+        UserError: There is no such run, it is complete, or its photos are gone.
+    """
+    return _wait(_worker(runs_dir).resume(run, listener=on_event))
+
+
+def predict(
+    run: str | Path,
+    photos: Iterable[str | Path],
+    *,
+    top: int = 5,
+    device: str = "auto",
+    runs_dir: str | Path | None = None,
+) -> list[Prediction]:
+    """Classifies photos with a run's best model.
+
+    Args:
+        run: A run's name or path, or ``backbone:NAME`` (``backbone:NAME:WEIGHTS``) for a pretrained network.
+        photos: Files; a folder stands for the photos in it.
+        top: How many classes to name per photo.
+        device: Where to compute.
+        runs_dir: None for the user's own folder.
+
+    Returns:
+        One prediction per photo, with ``error`` set where it could not be read.
+
+    Raises:
+        UserError: There is no such run, or it has no model yet.
+    """
+    return load_predictor(run, device=device, runs_dir=runs_dir).predict(_files(photos), top=top)
+
+
+def load_predictor(run: str | Path, *, device: str = "auto", runs_dir: str | Path | None = None) -> Predictor:
+    """A run's best model, or a pretrained network, ready for many calls; arguments as for :func:`predict`.
+
+    Raises:
+        UserError: There is no such run, or it has no model yet.
+    """
+    from tl_app import predictor
+
+    if str(run).startswith(BACKBONE_PREFIX):
+        backbone, _, weights = str(run).removeprefix(BACKBONE_PREFIX).partition(":")
+        return predictor.load_backbone(backbone, weights or "default", device)
+    return predictor.load_run(runs.open_run(run, _folder(runs_dir)), device)
+
+
+def evaluate(
+    run: str | Path,
+    data: str | Path | None = None,
+    *,
+    split: str | None = None,
+    device: str = "auto",
+    runs_dir: str | Path | None = None,
+) -> EvaluationResult:
+    """Measures a run's best model on labelled photos.
+
+    Args:
+        run: Its name in ``runs_dir``, or its path.
+        data: Photos to measure on; None for the run's own.
+        split: ``train``, ``val``, ``test`` or ``all``; None for ``val``, or for ``all`` of a folder without
+            splits of its own.
+        device: Where to compute.
+        runs_dir: None for the user's own folder.
+
+    Raises:
+        UserError: There is no such run or split, or the photos' classes are not the run's.
+    """
+    from tl_app.evaluation import evaluate_run
+
+    return evaluate_run(runs.open_run(run, _folder(runs_dir)), data, split, device)
+
+
+def inspect(data: str | Path, *, val_fraction: float = 0.2, seed: int = 0) -> DatasetIndex:
+    """Scans a folder or zip of photos: classes, splits, and every file that cannot be used with its reason.
+
+    Raises:
+        DataError: It cannot be trained on as it is; the message says why.
+    """
+    from tl_app.data.index import scan
+
+    return scan(data, val_fraction=val_fraction, seed=seed)
+
+
+def list_backbones(search: str = "") -> list[BackboneSpec]:
+    """The backbones there are, or those that match a search."""
+    from tl_app.backbones import catalogue
+
+    return catalogue.search(search)
+
+
+def list_runs(runs_dir: str | Path | None = None) -> list[RunInfo]:
+    """All runs, newest first."""
+    return runs.list_runs(_folder(runs_dir))
+
+
+def _folder(runs_dir: str | Path | None) -> Path:
+    return Path(runs_dir).expanduser() if runs_dir else resources.runs_dir()
+
+
+def _worker(runs_dir: str | Path | None) -> Worker:
+    from tl_app.jobs import Worker
+
+    return Worker(_folder(runs_dir))
+
+
+def _wait(job: Job) -> TrainResult:
+    try:
+        while not job.wait(0.2):  # short waits, so that Ctrl-C is seen on every platform
+            pass
+    except KeyboardInterrupt:
+        job.stop()
+        job.wait()  # a second Ctrl-C ends this too; the run can still be resumed
+    if job.error is not None:
+        raise job.error
+    result = runs.read_result(job.path)
+    if result is None:
+        raise Interrupted(f"Run '{job.name}' was stopped before its first step.", remedy="Resume it to train.")
+    return result
+
+
+def _files(photos: Iterable[str | Path]) -> list[Path]:
+    from tl_app.data.decode import EXTENSIONS
+
+    found: list[Path] = []
+    for photo in map(Path, photos):
+        if photo.is_dir():
+            inside = sorted(path for path in photo.rglob("*") if path.suffix.lower() in EXTENSIONS)
+            if not inside:
+                raise DataError(f"There are no photos in {photo}.")
+            found += inside
+        else:
+            found.append(photo)
+    return found
+
+
+def as_json(value: Any) -> Any:
+    """A dataclass of the API, or a list of them, as plain JSON values."""
+    if isinstance(value, list | tuple):
+        return [as_json(each) for each in value]
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value

@@ -1,0 +1,299 @@
+"""A torchvision network seen as an ordered list of stages and a head, and its split at a stage boundary.
+
+Everything here is a view: stages, head, prefix and suffix hold torchvision's own modules and parameters, so
+moving or training one moves or trains all. Knows nothing of weight files, freezing or training.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torchvision import models
+
+from tl_app.backbones.catalogue import BackboneSpec, get_backbone
+from tl_app.backbones.families import LAYOUTS, Layout
+from tl_app.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named stretch of a network; ``module`` is a view of it."""
+
+    name: str
+    module: nn.Module
+
+
+class StagedNetwork(nn.Module):
+    """A network with its stages in order, input to head.
+
+    ``net`` is torchvision's module and the only registered child; ``net.state_dict()`` has torchvision's
+    keys.
+
+    Args:
+        net: The torchvision module.
+        name: Its name in the catalogue.
+        image_size: Side of the square input that it was built for, in pixels; only transformers insist on it.
+
+    Attributes:
+        stages: Views, in order; their parameters and the head's are all of the network's, each exactly once.
+    """
+
+    stages: tuple[Stage, ...]
+
+    def __init__(self, net: nn.Module, name: str, image_size: int) -> None:
+        """Wrap the module; nothing is copied."""
+        super().__init__()
+        self.net = net
+        self.name = name
+        self.image_size = image_size
+        self.bind()
+
+    @property
+    def head(self) -> nn.Module:
+        """View of the last classifier layer and its dropout."""
+        return self._head[0]
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The last layer with parameters: a ``Linear``, SqueezeNet's is a ``Conv2d``."""
+        return self.net.get_submodule(layout_of(self.name).classifier)
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of the head."""
+        return self.head.parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Stages and head one after the other.
+
+        Args:
+            x: Normalised photos, (B, 3, S, S).
+
+        Returns:
+            Logits, (B, classes); equal to those of ``net``.
+        """
+        for stage in self.stages:
+            x = stage.module(x)
+        logits: Tensor = self.head(x)
+        return logits
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode for the network and for the views, frozen or not (see ``transfer.freezing``)."""
+        super().train(mode)
+        for view in self._views():
+            view.train(mode)
+        return self
+
+    def bind(self) -> None:
+        """Make the views anew after a layer or a parameter of ``net`` was replaced; older ones are stale."""
+        layout = layout_of(self.name)
+        stages = [Stage(name, nn.Sequential(*modules)) for name, modules in layout.stages(self.net)]
+        # Inside tuples, which nn.Module does not register as children.
+        self.stages = tuple(stages)
+        self._head = (nn.Sequential(*layout.head(self.net)),)
+        for view in self._views():
+            view.training = self.net.training
+
+    def _views(self) -> list[nn.Module]:
+        return [*(stage.module for stage in self.stages), self.head]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """As in ``nn.Module``; some moves (from the meta device, for one) make new Parameter objects."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        bound = {id(p) for view in self._views() for p in view.parameters()}
+        if any(id(p) not in bound for p in self.net.parameters()):
+            self.bind()
+        return self
+
+
+def build(name: str, *, num_classes: int | None = None, image_size: int | None = None) -> StagedNetwork:
+    """A network with random weights, without auxiliary heads.
+
+    Args:
+        name: Torchvision's name, such as ``resnet18``.
+        num_classes: Outputs of the head; ``None`` for ImageNet's 1000, initialised by torchvision.
+        image_size: Side of the square input, in pixels; ``None`` for what the default weights were made for.
+
+    Raises:
+        UsageError: There is no such backbone, or it cannot see that size, or there is no class at all.
+    """
+    spec = get_backbone(name)
+    size = spec.image_size if image_size is None else image_size
+    spec.check_image_size(size)
+    network = StagedNetwork(models.get_model(name, **_options(spec, size)), name, size)
+    for module in network.head.modules():
+        if isinstance(module, nn.Dropout):
+            # In place it would write into the features, which may be a cached boundary.
+            module.inplace = False
+    if num_classes is not None:
+        replace_head(network, num_classes)
+    return network
+
+
+def split(network: StagedNetwork, k: int) -> tuple[nn.Sequential, nn.Sequential]:
+    """The first ``k`` stages, and the rest with the head: ``suffix(prefix(x))`` equals ``network(x)``.
+
+    Args:
+        network: The network, which both parts are views of.
+        k: Freezing depth, 0 (the prefix is empty) to the number of stages (the suffix is the head).
+
+    Raises:
+        UsageError: ``k`` is outside that range.
+    """
+    check_depth(network, k)
+    modules = [stage.module for stage in network.stages]
+    return nn.Sequential(*modules[:k]), nn.Sequential(*modules[k:], network.head)
+
+
+def check_depth(network: StagedNetwork, k: int) -> None:
+    """Refuse a freezing depth that the network does not have.
+
+    Raises:
+        UsageError: ``k`` is negative or more than the number of stages.
+    """
+    if not 0 <= k <= len(network.stages):
+        names = ", ".join(stage.name for stage in network.stages)
+        raise UsageError(
+            f"Freezing depth {k} does not go with {network.name}.",
+            f"Allowed: 0 to {len(network.stages)} (its stages are {names}).",
+        )
+
+
+def replace_head(network: StagedNetwork, num_classes: int) -> None:
+    """Put a fresh last layer for ``num_classes`` classes on the network; nothing else changes.
+
+    Every family gets the same small start, weights from N(0, 0.01²) and biases 0, as torchvision has it for
+    MobileNet, VGG, RegNet and SqueezeNet: the first predictions are then close to even, and the first loss
+    close to ln(classes). Torchvision's own start for EfficientNet and MNASNet is scaled for 1000 outputs, far
+    too large for 2.
+
+    Raises:
+        UsageError: ``num_classes`` is below 1.
+    """
+    if num_classes < 1:
+        raise UsageError(f"A head for {num_classes} classes was asked for.", "It needs at least one.")
+    old = network.classifier
+    weight = next(old.parameters())
+    like: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
+    new: nn.Linear | nn.Conv2d
+    if isinstance(old, nn.Conv2d):
+        new = nn.Conv2d(old.in_channels, num_classes, kernel_size=1, bias=old.bias is not None, **like)
+    else:
+        assert isinstance(old, nn.Linear)
+        new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None, **like)
+    nn.init.normal_(new.weight, std=0.01)
+    if new.bias is not None:
+        nn.init.zeros_(new.bias)
+    parent, _, leaf = layout_of(network.name).classifier.rpartition(".")
+    setattr(network.net.get_submodule(parent), leaf, new.train(old.training))
+    if hasattr(network.net, "num_classes"):
+        network.net.num_classes = num_classes  # type: ignore[assignment]
+    network.bind()
+
+
+def load_state(network: StagedNetwork, tensors: Mapping[str, Tensor]) -> None:
+    """Copy a complete state into the network, with the keys that ``network.net.state_dict()`` has.
+
+    Unlike ``net.load_state_dict`` this takes a plain mapping (from a safetensors file) for MNASNet too, which
+    otherwise insists on a version number that only PyTorch's own files carry.
+
+    Raises:
+        RuntimeError: Keys or shapes differ; the message lists them.
+    """
+    network.net.load_state_dict(with_version(network.net, tensors))
+
+
+def with_version(net: nn.Module, tensors: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
+    """A shallow copy of ``tensors``, with the format version that ``net`` asks for when it has none."""
+    state = OrderedDict(tensors)
+    # The attribute that nn.Module.state_dict sets and load_state_dict reads.
+    metadata = getattr(tensors, "_metadata", None) or {"": {"version": net._version}}
+    state._metadata = metadata  # type: ignore[attr-defined]
+    return state
+
+
+def stage_parameters(name: str) -> list[tuple[str, int]]:
+    """Stage names and their parameter counts in order, then ``("head", count)`` for 1000 classes.
+
+    Nothing is allocated: the network is built on the meta device, once per process.
+
+    Raises:
+        UsageError: There is no such backbone.
+    """
+    return list(_parameter_counts(name)[0])
+
+
+def head_parameters(name: str, num_classes: int) -> int:
+    """How many parameters the head has for ``num_classes`` classes.
+
+    Raises:
+        UsageError: There is no such backbone.
+    """
+    per_class = _parameter_counts(name)[1]
+    return per_class * num_classes
+
+
+def layout_of(name: str) -> Layout:
+    """How the network called ``name`` is cut into stages and head.
+
+    Raises:
+        UsageError: There is no such backbone.
+    """
+    return LAYOUTS[get_backbone(name).family]
+
+
+def build_weightless(name: str) -> StagedNetwork:
+    """The network with parameters on the meta device: shapes and counts only, in milliseconds.
+
+    Raises:
+        UsageError: There is no such backbone.
+    """
+    with _WeightlessMode():
+        return build(name)
+
+
+@functools.cache
+def _parameter_counts(name: str) -> tuple[tuple[tuple[str, int], ...], int]:
+    network = build_weightless(name)
+    counts = [(stage.name, _count(stage.module)) for stage in network.stages]
+    head = _count(network.head)
+    outputs = next(network.classifier.parameters()).shape[0]
+    return (*counts, ("head", head)), head // outputs
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _options(spec: BackboneSpec, size: int) -> dict[str, Any]:
+    """Keyword arguments for torchvision's builder, for an input of ``size`` pixels."""
+    options = dict(LAYOUTS[spec.family].options)
+    if spec.family == "ViT":
+        options["image_size"] = size
+    elif spec.family == "MaxViT":
+        options["input_size"] = (size, size)
+    return options
+
+
+class _WeightlessMode(TorchFunctionMode):
+    """Makes the tensors that parameters start as on the meta device.
+
+    Narrower than ``torch.device("meta")``, under which RegNet cannot be built: it reads widths back from
+    tensors.
+    """
+
+    _STARTS = (torch.empty, torch.zeros, torch.ones)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in self._STARTS and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)

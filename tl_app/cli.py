@@ -1,0 +1,288 @@
+"""The command line: thin readers of :mod:`tl_app.api`, for people and (``--json``) for programs.
+
+With ``--json`` the last line of standard output is one JSON object and everything else goes to standard error.
+Exit codes: 0 ok, 2 usage, 3 bad data, 4 resource, 130 interrupted. Imports torch only when a command needs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect as signatures
+import json as jsonlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tl_app import api
+from tl_app.config import TrainConfig, field_type, option
+from tl_app.errors import UserError
+
+app = typer.Typer(
+    help="Turn a folder of labelled photos into a classifier you can trust.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line; the rest goes to stderr.")]
+RunsDir = Annotated[Path | None, typer.Option("--runs-dir", help="Folder of runs; default: the user's own.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or path.", show_default=False)]
+Data = Annotated[str, typer.Argument(metavar="DATA", help=TrainConfig.__dataclass_fields__["data"].metadata["help"])]
+Device = Annotated[str, typer.Option(help=TrainConfig.__dataclass_fields__["device"].metadata["help"])]
+
+
+def main() -> None:
+    """Runs the command line and exits with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: Without the program's name.
+
+    Returns:
+        The exit code.
+    """
+    as_json = "--json" in arguments
+    try:
+        code = app(arguments, prog_name="tl-app", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except UserError as error:
+        return _failed(str(error), error.exit_code, as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        return _failed("Interrupted.", 130, as_json)
+    except typer.TyperException as error:  # an option or a command that does not exist
+        return _failed(f"{error.format_message()} See `tl-app --help`.", 2, as_json)
+
+
+def _failed(message: str, code: int, as_json: bool) -> int:
+    print(f"tl-app: {message}", file=sys.stderr)
+    if as_json:
+        print(jsonlib.dumps({"error": message, "exit_code": code}))
+    return code
+
+
+def _print(as_json: bool, work: Callable[[], Any], show: Callable[[Any], None]) -> None:
+    """Does ``work`` and prints its result: for people with ``show``, or as one line of JSON."""
+    if not as_json:
+        show(work())
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        result = work()
+    print(jsonlib.dumps(api.as_json(result), default=str))
+
+
+@app.command()
+def ui(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 7860,
+    runs_dir: RunsDir = None,
+    browser: Annotated[bool, typer.Option(help="Open the page when the machine has a browser.")] = True,
+    json: Json = False,
+) -> None:
+    """Start the app and open its page."""
+    from tl_app.ui.app import launch
+
+    with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
+        launch(host=host, port=port, runs_dir=runs_dir, open_browser=browser)
+    if json:
+        print(jsonlib.dumps({"host": host, "port": port}))
+
+
+def train(data: str, name: str | None, runs_dir: Path | None, json: bool, **settings: Any) -> None:
+    """Train a classifier on a folder (or zip) with one folder of photos per class."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    _train(json, lambda show: api.train(data, name=name, runs_dir=runs_dir, on_event=show, **given))
+
+
+def _train_signature() -> signatures.Signature:
+    """``train``'s parameters, with one option per config field, so that the two cannot drift apart."""
+    keyword = signatures.Parameter.KEYWORD_ONLY
+    parameters = [signatures.Parameter("data", signatures.Parameter.POSITIONAL_OR_KEYWORD, annotation=Data)]
+    for spec in dataclasses.fields(TrainConfig):
+        if spec.name == "data":
+            continue
+        plain = str if spec.name == "freeze" else field_type(spec)[0]
+        declared = typer.Option(
+            option(spec.name),
+            help=spec.metadata["help"],
+            metavar=_metavar(spec),
+            show_default="automatic" if spec.default is None else str(spec.default),
+        )
+        annotation = Annotated[plain | None, declared]  # type: ignore[valid-type]
+        parameters.append(signatures.Parameter(spec.name, keyword, default=None, annotation=annotation))
+    naming = Annotated[str | None, typer.Option("--name", help="Name of the run; default: made up.")]
+    parameters.append(signatures.Parameter("name", keyword, default=None, annotation=naming))
+    parameters.append(signatures.Parameter("runs_dir", keyword, default=None, annotation=RunsDir))
+    parameters.append(signatures.Parameter("json", keyword, default=False, annotation=Json))
+    return signatures.Signature(parameters)
+
+
+def _metavar(spec: dataclasses.Field[Any]) -> str | None:
+    if spec.name == "freeze":
+        return "N|head|none"
+    return "|".join(spec.metadata["choices"]) if spec.metadata["choices"] else None
+
+
+_signature = _train_signature()
+train.__signature__ = _signature  # type: ignore[attr-defined]
+train.__annotations__ = {name: parameter.annotation for name, parameter in _signature.parameters.items()}
+app.command()(train)
+
+
+@app.command()
+def resume(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Go on with a run that was stopped or interrupted, from its last checkpoint."""
+    _train(json, lambda show: api.resume(run, runs_dir=runs_dir, on_event=show))
+
+
+def _train(as_json: bool, work: Callable[[Callable[[Any], None]], Any]) -> None:
+    from tl_app import terminal
+
+    stopped = False
+
+    def watched() -> Any:
+        nonlocal stopped
+        with terminal.TrainDisplay() as display:
+            result = work(display.show)
+        stopped = result.state == "stopped"
+        return result
+
+    _print(as_json, watched, terminal.show_result)
+    if stopped:
+        raise typer.Exit(130)
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="Other labelled photos.")] = None,
+    split: Annotated[str | None, typer.Option(help="train, val, test or all; default: val.")] = None,
+    device: Device = "auto",
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Measure a run on its validation photos, or on other labelled photos."""
+    from tl_app import terminal
+
+    def work() -> Any:
+        return api.evaluate(run, data, split=split, device=device, runs_dir=runs_dir)
+
+    _print(json, work, terminal.show_evaluation)
+
+
+@app.command()
+def predict(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or path, or backbone:NAME[:WEIGHTS].")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Photos, or folders of photos.")],
+    top: Annotated[int, typer.Option(help="Classes to name per photo.", min=1)] = 5,
+    device: Device = "auto",
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Say what is on photos."""
+    from tl_app import terminal
+
+    def work() -> dict[str, Any]:
+        found = api.predict(run, images, top=top, device=device, runs_dir=runs_dir)
+        return {"run": run, "predictions": [_prediction(each) for each in found]}
+
+    _print(json, work, terminal.show_predictions)
+
+
+def _prediction(prediction: Any) -> dict[str, Any]:
+    if prediction.error:
+        return {"path": prediction.path, "error": prediction.error}
+    top = [{"label": label, "confidence": confidence} for label, confidence in prediction.top]
+    return {
+        "path": prediction.path,
+        "label": prediction.label,
+        "confidence": prediction.confidence,
+        "top": top,
+    }
+
+
+@app.command()
+def backbones(
+    search: Annotated[str, typer.Argument(help="Part of a name, family or group.")] = "", json: Json = False
+) -> None:
+    """List the backbones and their weights."""
+    from tl_app import terminal
+
+    _print(json, lambda: {"backbones": [_backbone(spec) for spec in api.list_backbones(search)]}, terminal.show_backbones)
+
+
+def _backbone(spec: Any) -> dict[str, Any]:
+    from tl_app.backbones.staged import stage_parameters
+    from tl_app.backbones.weights import is_on_disk
+
+    values = dataclasses.asdict(spec)
+    for choice, listed in zip(spec.weights, values["weights"], strict=True):
+        listed["on_disk"] = is_on_disk(choice)
+    return values
+
+
+@app.command()
+def inspect(
+    data: Data,
+    val_fraction: Annotated[float, typer.Option(help="Share kept for validation when there is no val split.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Of that split.")] = 0,
+    json: Json = False,
+) -> None:
+    """Scan photos: classes, counts, and every file that will not be used."""
+    from tl_app import terminal
+
+    def work() -> dict[str, Any]:
+        index = api.inspect(data, val_fraction=val_fraction, seed=seed)
+        return {
+            "data": index.source,
+            "classes": list(index.classes),
+            "counts": index.counts(),
+            "train_images": len(index.used("train")),
+            "val_images": len(index.used("val")),
+            "test_images": len(index.used("test")),
+            "made_split": index.made_split,
+            "left_out": [{"path": photo.path, "reason": photo.issue} for photo in index.left_out],
+        }
+
+    _print(json, work, terminal.show_index)
+
+
+@app.command("runs")
+def list_runs(runs_dir: RunsDir = None, json: Json = False) -> None:
+    """List the runs, newest first."""
+    from tl_app import terminal
+
+    def work() -> dict[str, Any]:
+        return {"runs": [_run(info) for info in api.list_runs(runs_dir)]}
+
+    _print(json, work, terminal.show_runs)
+
+
+def _run(info: Any) -> dict[str, Any]:
+    from tl_app.runs import command_line
+
+    return {
+        "run": str(info.path),
+        "name": info.name,
+        "state": info.state,
+        "created": info.created,
+        "data": info.config.data,
+        "backbone": info.config.backbone,
+        "recipe": info.config.recipe,
+        "frozen_stages": info.config.freeze,
+        "epochs_done": info.epochs_done,
+        "epochs": info.config.epochs,
+        "best_epoch": info.best_epoch,
+        "val_accuracy": info.val_accuracy,
+        "val_loss": info.val_loss,
+        "resumable": info.resumable,
+        "message": info.message,
+        "command": command_line(info),
+    }

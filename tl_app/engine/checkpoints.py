@@ -1,0 +1,198 @@
+"""Checkpoints: one safetensors file each, with all that is needed to go on exactly where training was.
+
+A checkpoint holds only what may differ from the start weights: the stages that were ever trainable, the head, the
+optimiser's state, and the position. ``start.safetensors`` holds the whole network once. Never pickle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from tl_app.backbones.staged import StagedNetwork
+from tl_app.errors import ResourceError
+from tl_app.files import write_atomically
+
+START = "start.safetensors"
+LAST = "last.safetensors"
+
+
+@dataclass
+class Position:
+    """Where training is; everything that is not a tensor.
+
+    Attributes:
+        epoch: Whole epochs done, over all phases.
+        step: Optimiser steps done, over all phases.
+        step_in_epoch: Steps done in the epoch under way.
+        seen: Photos trained on in the epoch under way.
+        loss_sum: Sum over those of the training loss.
+        correct: How many of those were classified right.
+        phase: The phase that the saved optimiser state belongs to; -1 before the first.
+        depth: The smallest freezing depth so far: stages before it equal the start weights.
+        lr_scale: 1, or 0.5 after the loss was NaN once.
+        micro_batches: Into how many parts a batch is cut to fit into memory.
+        seconds: Training time so far.
+        best_epoch: Counted from 1; 0 when no epoch is done.
+        best_accuracy: Validation accuracy of the best epoch, 0 to 1.
+        best_loss: Validation loss of the best epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    step_in_epoch: int = 0
+    seen: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    phase: int = -1
+    depth: int = 10**6
+    lr_scale: float = 1.0
+    micro_batches: int = 1
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best_accuracy: float = 0.0
+    best_loss: float = 0.0
+
+    @property
+    def best_file(self) -> str | None:
+        """The name of the best checkpoint, or None before the first epoch is done."""
+        return best_name(self.best_epoch) if self.best_epoch else None
+
+
+def best_name(epoch: int) -> str:
+    """The file name of the best checkpoint when it was made in ``epoch``."""
+    return f"best-{epoch:04d}.safetensors"
+
+
+def save_weights(path: Path, network: StagedNetwork, depth: int = 0) -> None:
+    """Writes the network's weights and statistics from stage ``depth`` on."""
+    _write(path, _weights(network, depth), {})
+
+
+def save_checkpoint(
+    path: Path, network: StagedNetwork, optimizer: torch.optim.Optimizer | None, position: Position
+) -> None:
+    """Writes all that :func:`load_checkpoint` needs.
+
+    Args:
+        path: The file to replace.
+        network: Stages from ``position.depth`` on are saved.
+        optimizer: Its state is saved by parameter name; None at the start of a phase.
+        position: Saved in the file's metadata.
+    """
+    tensors = _weights(network, position.depth)
+    if optimizer is not None:
+        names = {id(parameter): name for name, parameter in network.net.named_parameters()}
+        for parameter, slots in optimizer.state.items():
+            for slot, value in slots.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{slot}.{names[id(parameter)]}"] = value
+    _write(path, tensors, {"position": json.dumps(dataclasses.asdict(position))})
+
+
+def load_weights(path: Path, network: StagedNetwork) -> None:
+    """Copies the weights in ``path`` into the network, in place; others stay as they are.
+
+    Raises:
+        ResourceError: The file is missing or damaged.
+    """
+    own = network.net.state_dict()
+    with _open(path) as file, torch.no_grad():
+        for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
+            if name.startswith("net."):
+                own[name.removeprefix("net.")].copy_(file.get_tensor(name))
+
+
+def read_position(path: Path) -> Position | None:
+    """The position stored in a checkpoint; None when there is no such file.
+
+    Raises:
+        ResourceError: The file is damaged.
+    """
+    if not path.is_file():
+        return None
+    with _open(path) as file:
+        return Position(**json.loads(file.metadata()["position"]))
+
+
+def load_optimizer(path: Path, network: StagedNetwork, optimizer: torch.optim.Optimizer) -> None:
+    """Gives the optimiser the state it had in the checkpoint; tensors keep the parameters' memory layout.
+
+    Raises:
+        ResourceError: The file is missing or damaged.
+    """
+    trainable = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    parameters = {n: p for n, p in network.net.named_parameters() if id(p) in trainable}
+    with _open(path) as file:
+        for name in file.keys():  # noqa: SIM118
+            if not name.startswith("optimizer."):
+                continue
+            _, slot, parameter_name = name.split(".", 2)
+            parameter, value = parameters[parameter_name], file.get_tensor(name)
+            if value.shape == parameter.shape and value.ndim:
+                # The same strides as a fresh optimiser would use: kernels may round differently on others.
+                value = torch.empty_like(parameter).copy_(value)
+            optimizer.state[parameter][slot] = value
+
+
+def load_best(folder: Path, network: StagedNetwork) -> bool:
+    """Copies a run's best model into the network; False before the first epoch is done.
+
+    Raises:
+        ResourceError: A file is missing or damaged.
+    """
+    while (position := read_position(folder / LAST)) and position.best_file:
+        try:
+            load_weights(folder / START, network)
+            load_weights(folder / position.best_file, network)
+            return True
+        except ResourceError:
+            # A run under way may have found a better one and dropped this one in between.
+            if read_position(folder / LAST) == position:
+                raise
+    return False
+
+
+def remove_stale(folder: Path, position: Position) -> None:
+    """Removes best checkpoints other than the current one."""
+    for path in folder.glob("best-*.safetensors"):
+        if path.name != position.best_file:
+            path.unlink()
+
+
+def _weights(network: StagedNetwork, depth: int) -> dict[str, Tensor]:
+    frozen: set[int] = set()
+    for stage in network.stages[:depth]:
+        frozen.update(id(t) for t in stage.module.state_dict(keep_vars=True).values())
+    state = network.net.state_dict(keep_vars=True)
+    return {f"net.{name}": value for name, value in state.items() if id(value) not in frozen}
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    try:
+        write_atomically(path, save(plain, metadata))
+    except OSError as error:
+        raise ResourceError(
+            f"The checkpoint {path} could not be written: {error.strerror or error}.",
+            remedy="Free some space or choose another folder for runs, then resume the run; nothing older is lost.",
+        ) from error
+
+
+def _open(path: Path) -> safe_open:
+    try:
+        return safe_open(path, framework="pt")
+    except (OSError, SafetensorError) as error:
+        raise ResourceError(
+            f"The checkpoint {path} cannot be read: {error}.",
+            remedy="Start the run again with the command that the Runs tab shows.",
+        ) from error
+
+

@@ -1,0 +1,241 @@
+"""One epoch: the optimiser steps over all training photos, then the evaluation of the validation photos.
+
+Knows nothing of phases before or after, of run folders, or of what happens when the loss is not finite.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tl_app.backbones.staged import StagedNetwork, split
+from tl_app.config import TrainConfig
+from tl_app.data.store import PhotoStore
+from tl_app.engine import checkpoints
+from tl_app.engine.batches import Item, cut, eval_batches, train_batches
+from tl_app.engine.checkpoints import Position
+from tl_app.engine.device import memory_bytes
+from tl_app.engine.evaluate import Evaluation, evaluate, to_input
+from tl_app.engine.step import step_within_memory, train_step
+from tl_app.events import CheckpointSaved, EpochDone, Event, Notice, StepDone
+from tl_app.transfer.freezing import train_mode
+from tl_app.transfer.optimisers import set_rates
+from tl_app.transfer.recipes import Phase
+from tl_app.transfer.schedules import lr_factor
+
+CHECKPOINT_SECONDS = 60.0  # between checkpoints within an epoch
+_REPORT_SECONDS = 0.25  # between looks at the loss, where a look waits for all work queued on the device
+
+
+class NotFinite(Exception):
+    """The loss is NaN or infinite."""
+
+
+@dataclass
+class Training:
+    """One training under way: what stays, and (last block) what moves."""
+
+    config: TrainConfig
+    network: StagedNetwork
+    store: PhotoStore
+    train_items: Sequence[Item]
+    val_items: Sequence[Item]
+    phases: Sequence[Phase]
+    device: torch.device
+    precision: torch.dtype
+    folder: Path
+    stop: Callable[[], bool]
+
+    position: Position
+    optimizer: torch.optim.Optimizer | None = None
+    clock: float = field(default_factory=time.monotonic)
+    saved_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def batch_size(self) -> int:
+        """Photos per step at most."""
+        assert self.config.batch_size is not None
+        return self.config.batch_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps per epoch."""
+        return len(cut(len(self.train_items), self.batch_size))
+
+    def first_epoch(self, phase: int) -> int:
+        """Epochs of all phases before this one."""
+        return sum(earlier.epochs for earlier in self.phases[:phase])
+
+    def tick(self) -> float:
+        """Adds the time since the last call to the run's training time; returns the sum, in seconds."""
+        now = time.monotonic()
+        self.position.seconds += now - self.clock
+        self.clock = now
+        return self.position.seconds
+
+
+def run_epoch(training: Training, phase: int) -> Generator[Event, None, bool]:
+    """Steps through the rest of an epoch, evaluates, and saves; returns False when it was stopped.
+
+    Raises:
+        NotFinite: The training or validation loss is NaN or infinite; nothing was saved since.
+    """
+    position, started, seen_before = training.position, time.monotonic(), training.position.seen
+    if not (yield from _steps(training, phase)):
+        return False
+    rate = (position.seen - seen_before) / (time.monotonic() - started)
+    result = evaluate(
+        training.network,
+        eval_batches(training.store, training.val_items, max(32, training.batch_size)),
+        training.store.preprocessing,
+        device=training.device,
+        precision=training.precision,
+        stop=training.stop,
+    )
+    if result is None:
+        return False
+    if not math.isfinite(result.loss):
+        raise NotFinite
+    yield _close(training, result, rate, time.monotonic() - started)
+    yield save(training)
+    return True
+
+
+def save(training: Training) -> CheckpointSaved:
+    """Writes the checkpoint to go on from, and drops best checkpoints that it no longer names."""
+    training.tick()
+    path = training.folder / checkpoints.LAST
+    checkpoints.save_checkpoint(path, training.network, training.optimizer, training.position)
+    checkpoints.remove_stale(training.folder, training.position)
+    training.saved_at = time.monotonic()
+    return CheckpointSaved(training.position.step, training.position.epoch, f"{path.parent.name}/{path.name}")
+
+
+def _close(training: Training, result: Evaluation, rate: float, epoch_seconds: float) -> EpochDone:
+    """Moves the position past the epoch and keeps the weights when they are the best so far."""
+    position = training.position
+    better = (result.accuracy, -result.loss) > (position.best_accuracy, -position.best_loss)
+    done = EpochDone(
+        epoch=position.epoch + 1,
+        step=position.step,
+        train_loss=position.loss_sum / position.seen,
+        train_accuracy=position.correct / position.seen,
+        val_loss=result.loss,
+        val_accuracy=result.accuracy,
+        is_best=better or position.best_epoch == 0,
+        epoch_seconds=epoch_seconds,
+        images_per_second=rate,
+        memory_bytes=memory_bytes(training.device),
+    )
+    position.epoch, position.step_in_epoch = done.epoch, 0
+    position.seen, position.loss_sum, position.correct = 0, 0.0, 0
+    if done.is_best:
+        path = training.folder / checkpoints.best_name(done.epoch)
+        checkpoints.save_weights(path, training.network, position.depth)
+        position.best_epoch, position.best_accuracy, position.best_loss = done.epoch, result.accuracy, result.loss
+    return done
+
+
+def _steps(training: Training, phase_number: int) -> Generator[Event, None, bool]:
+    """The remaining optimiser steps of an epoch; returns False when it was stopped."""
+    config, position, phase = training.config, training.position, training.phases[phase_number]
+    prefix, suffix = split(training.network, phase.frozen_stages)
+    train_mode(training.network, phase.frozen_stages)
+    steps = training.steps_per_epoch
+    phase_step = (position.epoch - training.first_epoch(phase_number)) * steps
+    batches = train_batches(
+        training.store,
+        training.train_items,
+        batch_size=training.batch_size,
+        augmentation=config.augmentation,
+        seed=config.seed,
+        epoch=position.epoch,
+        first=position.step_in_epoch,
+    )
+    losses = _Losses(training)
+    for images, labels in batches:
+        if training.stop():
+            yield from losses.flush()
+            return False
+        factor = lr_factor(config.schedule, phase_step + position.step_in_epoch, phase.epochs * steps)
+        factor *= position.lr_scale
+        loss, correct = yield from _step(training, prefix, suffix, images, labels, factor)
+        losses.add(loss, correct, len(labels), phase.lr_head * factor)
+        if losses.due():
+            yield from losses.flush()
+        if time.monotonic() - training.saved_at > CHECKPOINT_SECONDS:
+            yield from losses.flush()
+            yield save(training)
+    yield from losses.flush()
+    return True
+
+
+def _step(
+    training: Training, prefix: nn.Module, suffix: nn.Module, images: Tensor, labels: Tensor, factor: float
+) -> Generator[Event, None, tuple[Tensor, Tensor]]:
+    """One optimiser step at ``factor`` times the base rates; returns the mean loss and the right answers."""
+    position, optimizer = training.position, training.optimizer
+    assert optimizer is not None
+    set_rates(optimizer, factor)
+    # Dropout then draws from (seed, step) alone, so that a resumed run draws the same.
+    torch.manual_seed((training.config.seed << 32) + position.step)
+    inputs = to_input(images, training.store.preprocessing, training.device)
+    targets = labels.to(training.device)
+
+    def run(parts: int) -> tuple[Tensor, Tensor]:
+        return train_step(
+            prefix, suffix, optimizer, inputs, targets, parts=parts, precision=training.precision
+        )
+
+    result, parts = step_within_memory(run, position.micro_batches, len(labels), training.device)
+    if parts != position.micro_batches:
+        yield Notice(f"Out of memory: each batch is now computed in {parts} parts.", "warning")
+        position.micro_batches = parts
+    position.step += 1
+    position.step_in_epoch += 1
+    return result
+
+
+class _Losses:
+    """Losses of the last steps, left on the device until they are reported: a look would make it wait."""
+
+    def __init__(self, training: Training) -> None:
+        self._training = training
+        self._started = self._flushed = time.monotonic()
+        self._seen = 0
+        self._waiting: list[tuple[int, int, float, Tensor, Tensor]] = []
+
+    def add(self, loss: Tensor, correct: Tensor, photos: int, lr: float) -> None:
+        self._seen += photos
+        self._waiting.append((self._training.position.step, photos, lr, loss, correct))
+
+    def due(self) -> bool:
+        on_cpu = self._training.device.type == "cpu"
+        return on_cpu or time.monotonic() - self._flushed > _REPORT_SECONDS
+
+    def flush(self) -> Generator[Event, None, None]:
+        """Adds what waited to the epoch's sums and reports it.
+
+        Raises:
+            NotFinite: One of the losses is.
+        """
+        if not self._waiting:
+            return
+        waiting, self._waiting, self._flushed = self._waiting, [], time.monotonic()
+        values = torch.stack([loss for *_, loss, _ in waiting]).tolist()
+        counts = torch.stack([correct for *_, correct in waiting]).tolist()
+        position, seconds = self._training.position, self._training.tick()
+        rate = self._seen / max(1e-9, time.monotonic() - self._started)
+        for (step, photos, lr, _, _), loss, correct in zip(waiting, values, counts, strict=True):
+            if not math.isfinite(loss):
+                raise NotFinite
+            position.seen += photos
+            position.loss_sum += loss * photos
+            position.correct += correct
+            yield StepDone(step, position.epoch + 1, loss, lr, rate, seconds)

@@ -1,0 +1,148 @@
+"""From settings and photos to all that the training loop needs: network, photos in memory, phases.
+
+Automatic settings are resolved here. Knows nothing of steps and epochs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator
+
+import torch
+
+from tl_app.backbones import weights as pretrained
+from tl_app.backbones.catalogue import BackboneSpec, WeightChoice, find_weights, get_backbone
+from tl_app.backbones.staged import StagedNetwork, build, replace_head, stage_parameters
+from tl_app.config import TrainConfig
+from tl_app.data.index import DatasetIndex, Photo
+from tl_app.data.store import PhotoStore, Preprocessing
+from tl_app.engine.background import with_progress
+from tl_app.engine.batches import Item
+from tl_app.engine.device import auto_batch_size, resolve_device, resolve_precision
+from tl_app.errors import DataError
+from tl_app.events import Event, Notice
+from tl_app.transfer import recipes
+
+
+def resolve(config: TrainConfig, train_photos: int) -> tuple[TrainConfig, Preprocessing]:
+    """Checks the settings against backbone and machine, and fills in what was left to the program.
+
+    ``device`` and ``precision`` keep ``auto``: a run may be resumed on another machine.
+
+    Args:
+        config: As the user gave them.
+        train_photos: How many photos there are to train on.
+
+    Returns:
+        The settings without gaps, and how a photo becomes the network's input.
+
+    Raises:
+        UsageError: A setting does not fit the backbone or the recipe.
+        ResourceError: The machine lacks the device or the precision.
+    """
+    spec, choice = get_backbone(config.backbone), choose_weights(config)
+    device = resolve_device(config.device)
+    resolve_precision(config.precision, device)
+    stages = len(stage_parameters(spec.name)) - 1  # the last entry is the head
+    native = (choice or spec.default_weights).preprocessing
+    size = config.image_size or native.crop
+    spec.check_image_size(size)
+    filled = dataclasses.replace(
+        recipes.resolve(config, stages, train_photos),
+        weights=choice.name if choice else "random",
+        batch_size=config.batch_size or auto_batch_size(train_photos, device),
+        image_size=size,
+    )
+    return filled, native if size == native.crop else native.at(size)
+
+
+def choose_weights(config: TrainConfig) -> WeightChoice | None:
+    """The pretrained weights the settings name, or None for a random start.
+
+    Raises:
+        UsageError: The backbone has no such weights.
+    """
+    if config.recipe == "scratch":
+        return None
+    return find_weights(get_backbone(config.backbone), config.weights)
+
+
+def start_network(
+    config: TrainConfig, classes: int, stop: Callable[[], bool]
+) -> Generator[Event, None, StagedNetwork]:
+    """Builds the network with its start weights (downloaded if need be) and a fresh head, on the CPU.
+
+    Raises:
+        ResourceError: The weights are not on disk and cannot be fetched.
+        Interrupted: ``stop`` said so during the download.
+    """
+    assert config.image_size is not None
+    choice = choose_weights(config)
+    torch.manual_seed(config.seed)
+    if choice is None:
+        return build(config.backbone, num_classes=classes, image_size=config.image_size)
+    if not pretrained.is_on_disk(choice):
+        yield from with_progress(
+            f"downloading {config.backbone} weights",
+            "bytes",
+            lambda report: pretrained.download(choice, on_progress=report, should_stop=stop),
+        )
+    network = build(config.backbone, image_size=config.image_size)
+    notices: list[Notice] = []
+    pretrained.load_pretrained(network, choice, on_notice=notices.append)
+    yield from notices
+    torch.manual_seed(config.seed)
+    replace_head(network, classes)
+    return network
+
+
+def empty_network(config: TrainConfig, classes: int) -> StagedNetwork:
+    """The network of a run without meaningful weights, to load a checkpoint into."""
+    return build(config.backbone, num_classes=classes, image_size=config.image_size)
+
+
+def read_photos(
+    index: DatasetIndex, preprocessing: Preprocessing, stop: Callable[[], bool]
+) -> Generator[Event, None, tuple[PhotoStore, list[Item], list[Item]]]:
+    """Decodes every training and validation photo once; those that cannot be read after all are left out.
+
+    Returns:
+        The store, the training items and the validation items, in the order of the index.
+
+    Raises:
+        DataError: No photo of some class is left to train on, or none to validate on.
+        Interrupted: ``stop`` said so.
+    """
+    store = PhotoStore(index.root, preprocessing)
+    train, val = index.used("train"), index.used("val")
+    paths = [photo.path for photo in train + val]
+    failed = yield from with_progress(
+        "reading photos",
+        "photos",
+        lambda report: store.prepare(paths, on_progress=report, should_stop=stop),
+    )
+    for path, reason in failed.items():
+        yield Notice(f"{path} is left out: {reason}", "warning")
+    numbers = {label: number for number, label in enumerate(index.classes)}
+
+    def items(photos: list[Photo]) -> list[Item]:
+        return [(photo.path, numbers[photo.label]) for photo in photos if photo.path not in failed]
+
+    train_items, val_items = items(train), items(val)
+    missing = set(numbers.values()) - {number for _, number in train_items}
+    if missing or not val_items:
+        what = f"class '{index.classes[min(missing)]}'" if missing else "the validation split"
+        raise DataError(
+            f"No photo of {what} in {index.source} can be read any more.",
+            remedy="Put the photos back, or scan the folder again and start a new run.",
+        )
+    return store, train_items, val_items
+
+
+def describe(spec: BackboneSpec, config: TrainConfig) -> str:
+    """One sentence on what the automatic settings chose."""
+    return (
+        f"{spec.label}, weights {config.weights}, {config.image_size} px, {config.epochs} epochs, "
+        f"batch size {config.batch_size}, "
+        f"learning rate {config.lr_head:g} (head) and {config.lr_backbone:g} (backbone)."
+    )

@@ -1,0 +1,332 @@
+"""Jobs: a run trained by one background thread, which records every event in the run folder.
+
+A job belongs to the process, not to a browser tab or a terminal. One job per device, across processes. Knows
+nothing of how events are shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from tl_app import resources, runs
+from tl_app.config import TrainConfig
+from tl_app.data.index import DatasetIndex, relocate, scan
+from tl_app.errors import Interrupted, ResourceError, UsageError, UserError
+from tl_app.events import CheckpointSaved, EpochDone, Event, Finished, to_json
+from tl_app.files import write_json
+from tl_app.runs import RunInfo, TrainResult
+from tl_app.snapshot import Snapshot, snapshot_of
+
+if TYPE_CHECKING:
+    from tl_app.data.store import Preprocessing
+
+Listener = Callable[[Event], None]
+
+
+class Job:
+    """One run being trained by a thread of this process."""
+
+    def __init__(self, path: Path, snapshot: Snapshot, events: Callable[[Callable[[], bool]], Iterator[Event]]) -> None:
+        self.path = path
+        self.error: BaseException | None = None
+        self._snapshot = snapshot
+        self._events = events
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"tl-app job {path.name}", daemon=True)
+        self._listener: Listener | None = None
+        self._done: Callable[[], None] = lambda: None
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread is still at work."""
+        return self._thread.is_alive()
+
+    @property
+    def version(self) -> int:
+        """Moves whenever the snapshot does; cheap to ask for."""
+        return self._snapshot.version
+
+    def snapshot(self) -> Snapshot:
+        """A copy of where the run stands."""
+        with self._lock:
+            return self._snapshot.copy()
+
+    def stop(self) -> None:
+        """Asks for an end in good order; training ends within the current batch with the best model kept."""
+        self._stopping.set()
+        with self._lock:
+            if self._snapshot.is_running:
+                self._snapshot.state = "stopping"
+                self._snapshot.version += 1
+
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        """Waits for the end of the job; returns whether it ended."""
+        self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
+
+    def start(self, listener: Listener | None, done: Callable[[], None]) -> None:
+        """Starts the thread; ``listener`` is called in it with each recorded event, ``done`` at its end."""
+        self._listener, self._done = listener, done
+        self._status("starting", "")
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            with open(self.path / "history.jsonl", "a+b") as history:
+                _end_torn_line(history)
+                for event in self._events(self._stopping.is_set):
+                    self._record(event, history)
+        except Interrupted:
+            self._end("stopped", "Stopped before the first step. Resume starts it.")
+        except UserError as error:
+            self._end("failed", str(error), error)
+        except OSError as error:
+            text = f"The run folder {self.path} could not be written: {error.strerror or error}."
+            failure = ResourceError(text, remedy="Free some space and resume the run.")
+            failure.__cause__ = error
+            self._end("failed", str(failure), failure)
+        except BaseException as error:  # a defect of ours: kept for the reader and in the run folder
+            with contextlib.suppress(OSError):
+                (self.path / "error.log").write_text(traceback.format_exc())
+            self._end("failed", f"Unexpected {type(error).__name__}: {error}. See error.log in the run folder.", error)
+        finally:
+            self._done()
+
+    def _record(self, event: Event, history: IO[bytes]) -> None:
+        history.write(to_json(event).encode() + b"\n")
+        history.flush()
+        with self._lock:
+            state = self._snapshot.state
+            self._snapshot.apply(event)
+            now = self._snapshot.state
+        if isinstance(event, Finished):
+            result = _result(self.path, self._snapshot, event)
+            write_json(self.path / "metrics.json", dataclasses.asdict(result))
+        if now != state or isinstance(event, EpochDone | CheckpointSaved | Finished):
+            self._status("running" if now == "stopping" else now, "")
+        if self._listener is not None:
+            self._listener(event)
+
+    def _end(self, state: str, message: str, error: BaseException | None = None) -> None:
+        self.error = error
+        with contextlib.suppress(OSError):  # a full disk is what `error` is about, most likely
+            self._status(state, message)
+        with self._lock:
+            self._snapshot.state, self._snapshot.message, self._snapshot.activity = state, message, ""
+            self._snapshot.eta_seconds = None
+            self._snapshot.version += 1
+
+    def _status(self, state: str, message: str) -> None:
+        now = self._snapshot
+        runs.write_status(
+            self.path,
+            state,
+            message,
+            epochs_done=len(now.epoch_rows),
+            best_epoch=now.best_epoch,
+            val_accuracy=now.val_accuracy,
+            val_loss=now.val_loss,
+            seconds=now.seconds,
+        )
+
+
+class Worker:
+    """Starts jobs, one at a time.
+
+    Args:
+        runs_dir: Where new runs are kept, and where names are looked up.
+    """
+
+    def __init__(self, runs_dir: Path | None = None) -> None:
+        self.runs_dir = (runs_dir or resources.runs_dir()).expanduser().resolve()
+        self.job: Job | None = None
+        self._lock = threading.Lock()
+
+    def start(
+        self,
+        config: TrainConfig,
+        *,
+        name: str | None = None,
+        index: DatasetIndex | None = None,
+        listener: Listener | None = None,
+    ) -> Job:
+        """Creates a run and starts training it.
+
+        Args:
+            config: ``config.data`` names the photos.
+            name: Of the run; None for an automatic one.
+            index: The scanned photos, when that was done before with the same split settings.
+            listener: Called in the job's thread with each event.
+
+        Raises:
+            UserError: Another job holds the device, or settings, photos or machine do not fit.
+        """
+        from tl_app.backbones.staged import stage_parameters
+        from tl_app.engine.setup import resolve
+
+        with self._lock, _device_lock(config.device, self.job) as lock:
+            if index is None:
+                index = scan(config.data, val_fraction=config.val_fraction, seed=config.seed)
+            config = dataclasses.replace(config, data=str(Path(index.source).expanduser().absolute()))
+            filled, preprocessing = resolve(config, len(index.used("train")))
+            path = runs.create_run(
+                self.runs_dir,
+                name,
+                asked=config,
+                config=filled,
+                preprocessing=preprocessing.to_dict(),
+                stages=[stage for stage, _ in stage_parameters(config.backbone)[:-1]],
+                index=index,
+            )
+            snapshot = Snapshot(run=path.name, run_path=str(path), backbone=config.backbone, epochs=filled.epochs or 0)
+            return self._launch(path, snapshot, filled, index, preprocessing, lock, listener)
+
+    def resume(self, run: str | Path, *, listener: Listener | None = None) -> Job:
+        """Goes on with a run that was stopped, failed or was interrupted.
+
+        Raises:
+            UserError: There is no such run, it is complete or under way, or its photos are gone.
+        """
+        from tl_app.data.store import Preprocessing
+
+        info = runs.open_run(run, self.runs_dir)
+        with self._lock, _device_lock(info.config.device, self.job) as lock:
+            if info.state == "completed":
+                raise UsageError(
+                    f"Run '{info.name}' is complete: all {info.epochs_done} epochs are done.",
+                    remedy="Start a new run to train more.",
+                )
+            if info.is_running:
+                raise ResourceError(f"Run '{info.name}' is being trained right now.", remedy="Stop it first.")
+            index = relocate(DatasetIndex.read_manifest(info.path / "manifest.csv"))
+            preprocessing = Preprocessing.from_dict(info.preprocessing)
+            snapshot = snapshot_of(info)
+            snapshot.state, snapshot.message = "starting", ""
+            return self._launch(info.path, snapshot, info.config, index, preprocessing, lock, listener)
+
+    def close(self, timeout_seconds: float = 30.0) -> None:
+        """Stops the running job in good order, if there is one."""
+        if self.job is not None and self.job.is_alive:
+            self.job.stop()
+            self.job.wait(timeout_seconds)
+
+    def _launch(
+        self,
+        path: Path,
+        snapshot: Snapshot,
+        config: TrainConfig,
+        index: DatasetIndex,
+        preprocessing: Preprocessing,
+        lock: _DeviceLock,
+        listener: Listener | None,
+    ) -> Job:
+        from tl_app.engine.train import train
+
+        def events(stop: Callable[[], bool]) -> Iterator[Event]:
+            return train(config, index, preprocessing, path / "checkpoints", stop=stop)
+
+        self.job = Job(path, snapshot, events)
+        lock.keep(path.name)
+        self.job.start(listener, lock.release)
+        return self.job
+
+
+class _DeviceLock:
+    """The lock of one device, given back at the end of a ``with`` block unless a job kept it."""
+
+    def __init__(self, device: str) -> None:
+        from tl_app.engine.device import resolve_device
+
+        folder = resources.locks_dir()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.device = str(resolve_device(device))
+        self._owner = folder / f"{self.device.replace(':', '-')}.json"
+        self._lock = FileLock(self._owner.with_suffix(".lock"), thread_local=False)
+        self._kept = False
+
+    def __enter__(self) -> _DeviceLock:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise _busy(self._owner_name(), self.device) from None
+        self._owner.unlink(missing_ok=True)  # whoever it names is gone
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._kept:
+            self._lock.release()
+
+    def keep(self, run: str) -> None:
+        write_json(self._owner, {"run": run})
+        self._kept = True
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def _owner_name(self) -> str:
+        try:
+            return f"Run '{json.loads(self._owner.read_text())['run']}'"
+        except (OSError, ValueError, KeyError):
+            return "Another run"  # it holds the lock and is still reading its photos
+
+
+def _device_lock(device: str, job: Job | None) -> _DeviceLock:
+    lock = _DeviceLock(device)
+    if job is not None and job.is_alive:
+        raise _busy(f"Run '{job.name}'", lock.device)
+    return lock
+
+
+def _busy(run: str, device: str) -> ResourceError:
+    return ResourceError(
+        f"{run} is being trained on {device}.",
+        "One run at a time per device.",
+        "Stop it, or wait until it is done.",
+    )
+
+
+def _end_torn_line(history: IO[bytes]) -> None:
+    """A process killed while it wrote leaves a line without an end; the next event must not join it."""
+    if history.tell():
+        history.seek(-1, 2)
+        if history.read(1) != b"\n":
+            history.write(b"\n")
+
+
+def _result(path: Path, snapshot: Snapshot, end: Finished) -> TrainResult:
+    index = DatasetIndex.read_manifest(path / "manifest.csv")
+    return TrainResult(
+        run=str(path),
+        name=path.name,
+        state=end.reason,
+        best_epoch=end.best_epoch,
+        val_accuracy=end.val_accuracy,
+        val_loss=end.val_loss,
+        classes=list(index.classes),
+        train_images=len(index.used("train")),
+        val_images=len(index.used("val")),
+        epochs=len(snapshot.epoch_rows),
+        seconds=end.seconds,
+        images_per_second=end.images_per_second,
+        trainable_parameters=snapshot.trainable_parameters,
+        total_parameters=snapshot.total_parameters,
+        backbone=snapshot.backbone,
+        frozen_stages=snapshot.frozen_stages,
+        device=snapshot.device,
+        precision=snapshot.precision,
+    )

@@ -1,0 +1,352 @@
+"""Run folders: create, list, open, delete, and the command that reproduces one. A run is a folder:
+
+``config.json manifest.csv history.jsonl status.json metrics.json checkpoints/ exports/``
+
+Knows nothing of torch, of the page, or of how training is done.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import difflib
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from tl_app.config import TrainConfig, option
+from tl_app.errors import ResourceError, UsageError
+from tl_app.events import EpochDone, Event, RolledBack, StepDone, from_json
+from tl_app.files import write_json
+
+if TYPE_CHECKING:
+    from tl_app.data.index import DatasetIndex
+
+_FORMAT = 1
+_NAME = re.compile(r"[\w][\w .+=@-]{0,99}")
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run's folder says of it.
+
+    Attributes:
+        path: The folder.
+        state: ``starting``, ``running``, ``completed``, ``stopped``, ``failed``, or ``interrupted`` when the
+            process that trained it is gone.
+        created: ISO date and time, in UTC.
+        val_accuracy: Of the best epoch, 0 to 1; None before the first.
+        message: What to know of the state, such as why it failed.
+    """
+
+    path: Path
+    state: str
+    created: str
+    asked: TrainConfig
+    config: TrainConfig
+    preprocessing: dict[str, Any]
+    classes: tuple[str, ...]
+    stages: tuple[str, ...]
+    epochs_done: int
+    best_epoch: int
+    val_accuracy: float | None
+    val_loss: float | None
+    seconds: float
+    message: str
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a process is training it right now."""
+        return self.state in ("starting", "running")
+
+    @property
+    def resumable(self) -> bool:
+        """Whether training can go on."""
+        return not self.is_running and self.state != "completed"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a training ended; ``metrics.json``, and what ``tl-app train --json`` prints.
+
+    Attributes:
+        run: The run folder's path; every command and function that takes a run takes it.
+        state: ``completed`` or ``stopped``.
+        best_epoch: Counted from 1; 0 when no epoch was done, and accuracy and loss are then None.
+        val_accuracy: Of the best epoch, 0 to 1.
+        epochs: How many were done.
+        seconds: Training time, over all resumes.
+        images_per_second: Training photos per second of training time, evaluation included.
+    """
+
+    run: str
+    name: str
+    state: str
+    best_epoch: int
+    val_accuracy: float | None
+    val_loss: float | None
+    classes: list[str]
+    train_images: int
+    val_images: int
+    epochs: int
+    seconds: float
+    images_per_second: float
+    trainable_parameters: int
+    total_parameters: int
+    backbone: str
+    frozen_stages: int
+    device: str
+    precision: str
+
+
+def create_run(
+    runs_dir: Path,
+    name: str | None,
+    *,
+    asked: TrainConfig,
+    config: TrainConfig,
+    preprocessing: dict[str, Any],
+    stages: list[str],
+    index: DatasetIndex,
+) -> Path:
+    """Makes a run's folder in one step: it is there with configuration and manifest, or not at all.
+
+    Args:
+        runs_dir: Made when missing.
+        name: None for one made of photos, backbone, recipe and time.
+        asked: The settings as given, for the command that reproduces the run.
+        config: The settings without gaps.
+        preprocessing: How a photo becomes the network's input.
+        stages: The names of the backbone's stages.
+        index: The photos; saved as the manifest.
+
+    Raises:
+        UsageError: The name is taken or not usable.
+        ResourceError: The folder cannot be written.
+    """
+    automatic = name is None
+    name = name or f"{_slug(Path(config.data).stem)}-{config.backbone}-{config.recipe}-{time.strftime('%m%d-%H%M%S')}"
+    if not _NAME.fullmatch(name) or name.endswith((".", " ")):
+        raise UsageError(
+            f"'{name}' cannot be the name of a run.",
+            "Up to 100 letters, digits, spaces and . _ - + = @, beginning with a letter or digit.",
+        )
+    temporary = runs_dir / f".creating-{uuid.uuid4().hex}"
+    try:
+        (temporary / "checkpoints").mkdir(parents=True)
+        values = {
+            "format": _FORMAT,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "asked": asked.to_dict(),
+            "config": config.to_dict(),
+            "preprocessing": preprocessing,
+            "classes": list(index.classes),
+            "stages": stages,
+        }
+        write_json(temporary / "config.json", values)
+        index.write_manifest(temporary / "manifest.csv")
+        return _settle(temporary, runs_dir, name, automatic)
+    except OSError as error:
+        raise ResourceError(
+            f"The run folder {runs_dir / name} could not be made: {error.strerror or error}.",
+            remedy="Free some space, or choose another folder for runs.",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _settle(temporary: Path, runs_dir: Path, name: str, automatic: bool) -> Path:
+    for number in range(1, 1000 if automatic else 2):
+        path = runs_dir / (name if number == 1 else f"{name}-{number}")
+        # A rename onto an existing empty folder would succeed on POSIX.
+        if not path.exists():
+            try:
+                os.rename(temporary, path)
+                return path
+            except FileExistsError:
+                continue
+            except OSError:
+                if not path.exists():
+                    raise
+    raise UsageError(
+        f"There is a run named '{name}' in {runs_dir} already.",
+        remedy=f"Choose another name, resume it with `tl-app resume {shlex.quote(name)}`, or delete it first.",
+    )
+
+
+def list_runs(runs_dir: Path) -> list[RunInfo]:
+    """All runs in a folder, newest first; folders that are no runs are passed over."""
+    found = []
+    for path in runs_dir.iterdir() if runs_dir.is_dir() else ():
+        if not path.name.startswith(".") and (path / "config.json").is_file():
+            try:
+                found.append(_read(path))
+            except (OSError, ValueError, KeyError, TypeError, UsageError):
+                continue  # of another version, or not ours: `open_run` says why
+    return sorted(found, key=lambda info: (info.created, info.name), reverse=True)
+
+
+def open_run(run: str | Path, runs_dir: Path) -> RunInfo:
+    """The run of that name in ``runs_dir``, or at that path.
+
+    Raises:
+        UsageError: There is no such run (close names are listed), or its folder is damaged.
+    """
+    for path in (runs_dir / run, Path(run)):
+        if (path / "config.json").is_file():
+            try:
+                return _read(path.resolve())
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise UsageError(f"The run {path} cannot be read: {error!r}.") from error
+    names = [info.name for info in list_runs(runs_dir)]
+    close = difflib.get_close_matches(str(run), names, n=3, cutoff=0.4) or names[:3]
+    raise UsageError(
+        f"There is no run '{run}' in {runs_dir}.",
+        f"Did you mean {', '.join(close)}?" if close else "There are no runs there yet.",
+        "List them with `tl-app runs`.",
+    )
+
+
+def delete_run(info: RunInfo) -> None:
+    """Removes a run's folder.
+
+    Raises:
+        UsageError: It is being trained.
+        ResourceError: It cannot be removed.
+    """
+    if info.is_running:
+        raise UsageError(f"Run '{info.name}' is being trained.", remedy="Stop it first.")
+    doomed = info.path.with_name(f".deleting-{uuid.uuid4().hex}")
+    try:
+        os.rename(info.path, doomed)  # gone from every list at once, also when removal is cut short
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise ResourceError(f"Run '{info.name}' could not be deleted: {error.strerror or error}.") from error
+
+
+def write_status(path: Path, state: str, message: str, **progress: Any) -> None:
+    """Records the state of a run and the process that trains it."""
+    process = psutil.Process()
+    values = {"state": state, "message": message, "pid": process.pid, "pid_created": process.create_time()}
+    write_json(path / "status.json", {**values, **progress})
+
+
+def read_history(path: Path) -> Iterator[Event]:
+    """The events of a run in order; a line torn by a killed process is passed over."""
+    try:
+        with open(path / "history.jsonl", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    yield from_json(line)
+                except ValueError:
+                    continue
+    except FileNotFoundError:
+        return
+
+
+def history_csv(path: Path) -> str:
+    """The curves of a run as CSV: a row per step, and one per epoch with the validation figures."""
+    rows: list[StepDone | EpochDone] = []
+    for event in read_history(path):
+        if isinstance(event, StepDone | EpochDone):
+            rows.append(event)
+        elif isinstance(event, RolledBack):
+            rows = [r for r in rows if r.step <= event.step and (isinstance(r, StepDone) or r.epoch <= event.epoch)]
+    columns = ["kind", "step", "epoch", "loss", "lr", "images_per_second", "seconds"]
+    columns += ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "is_best", "epoch_seconds"]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore")
+    writer.writeheader()
+    for row in rows:
+        kind = "step" if isinstance(row, StepDone) else "epoch"
+        writer.writerow({"kind": kind, **dataclasses.asdict(row)})
+    return text.getvalue()
+
+
+def read_result(path: Path) -> TrainResult | None:
+    """What ``metrics.json`` says; None before training ended in good order."""
+    try:
+        return TrainResult(**json.loads((path / "metrics.json").read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def command_line(info: RunInfo) -> str:
+    """The shell command that trains the same again."""
+    words = ["tl-app", "train", info.asked.data]
+    for name, value in _changed(info.asked).items():
+        words += [option(name), str(value)]
+    return shlex.join(words)
+
+
+def python_lines(info: RunInfo) -> str:
+    """The Python lines that train the same again."""
+    settings = "".join(f", {name}={value!r}" for name, value in _changed(info.asked).items())
+    return f"import tl_app\n\nresult = tl_app.train({info.asked.data!r}{settings})"
+
+
+def _changed(config: TrainConfig) -> dict[str, Any]:
+    """Settings that differ from their defaults, and always the ones that matter most."""
+    always = {"backbone", "recipe", "seed"}
+    return {
+        spec.name: getattr(config, spec.name)
+        for spec in dataclasses.fields(config)
+        if spec.name != "data" and (spec.name in always or getattr(config, spec.name) != spec.default)
+    }
+
+
+def _read(path: Path) -> RunInfo:
+    values = json.loads((path / "config.json").read_text())
+    if values.get("format") != _FORMAT:
+        raise ValueError(f"its format is {values.get('format')!r}, and this version reads {_FORMAT}")
+    try:
+        status = json.loads((path / "status.json").read_text())
+    except FileNotFoundError:  # killed before the first write
+        status = {"state": "interrupted"}
+    state, message = status["state"], status.get("message", "")
+    if state in ("starting", "running") and not _alive(status):
+        state, message = "interrupted", "The process that trained it ended. Resume goes on from the last checkpoint."
+    return RunInfo(
+        path=path,
+        state=state,
+        created=values["created"],
+        asked=TrainConfig.from_dict(values["asked"]),
+        config=TrainConfig.from_dict(values["config"]),
+        preprocessing=values["preprocessing"],
+        classes=tuple(values["classes"]),
+        stages=tuple(values["stages"]),
+        epochs_done=status.get("epochs_done", 0),
+        best_epoch=status.get("best_epoch", 0),
+        val_accuracy=status.get("val_accuracy"),
+        val_loss=status.get("val_loss"),
+        seconds=status.get("seconds", 0.0),
+        message=message,
+    )
+
+
+def _alive(status: dict[str, Any]) -> bool:
+    try:
+        created = psutil.Process(status["pid"]).create_time()
+    except (psutil.Error, KeyError):
+        return False
+    return abs(float(created - status.get("pid_created", 0.0))) < 1.0  # else the number was given to another process
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-_")[:40] or "photos"

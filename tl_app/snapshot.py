@@ -1,0 +1,160 @@
+"""Where a run stands: one reducer over events, for live runs and for stored histories alike.
+
+Imports no torch, so that a page or a command can show any run at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tl_app import runs
+from tl_app.events import EpochDone, Event, Finished, Notice, PhaseStarted, Progress, RolledBack, StepDone
+
+MAX_POINTS = 20_000  # losses kept for the curve; past it every second one is dropped
+
+
+@dataclass
+class Snapshot:
+    """The state of one run; ``version`` moves whenever anything else does.
+
+    Attributes:
+        state: ``starting``, ``running``, ``stopping``, ``completed``, ``stopped``, ``failed``, ``interrupted``.
+        message: Why it failed, or what to do next.
+        activity: What goes on beside the steps ("reading photos"), with ``activity_done`` of ``activity_total``
+            ``unit``; empty while steps are taken.
+        phase: Counted from 0; ``phases`` in all.
+        epoch: The epoch under way, counted from 1, of ``epochs``.
+        step: Steps done, of ``steps``.
+        eta_seconds: Time left at the present rate; None while unknown.
+        seconds: Training time so far.
+        memory_bytes: As of the last epoch.
+        step_points: (step, training loss), thinned when there are very many.
+        step_stride: Every how many steps one is kept.
+        epoch_rows: One per epoch done.
+        phase_starts: Epochs done when each phase began, with its freezing depth.
+    """
+
+    version: int = 0
+    run: str = ""
+    run_path: str = ""
+    state: str = "starting"
+    message: str = ""
+    activity: str = ""
+    activity_done: int = 0
+    activity_total: int = 0
+    unit: str = ""
+    phase: int = 0
+    phases: int = 0
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    steps_per_epoch: int = 0
+    eta_seconds: float | None = None
+    images_per_second: float = 0.0
+    device: str = ""
+    precision: str = ""
+    memory_bytes: int = 0
+    batch_size: int = 0
+    trainable_parameters: int = 0
+    total_parameters: int = 0
+    frozen_stages: int = 0
+    backbone: str = ""
+    seconds: float = 0.0
+    best_epoch: int = 0
+    val_accuracy: float | None = None
+    val_loss: float | None = None
+    step_points: list[tuple[int, float]] = field(default_factory=list)
+    step_stride: int = 1
+    epoch_rows: list[EpochDone] = field(default_factory=list)
+    phase_starts: list[tuple[int, int]] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    started_at: float = field(default_factory=time.time)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether training is under way."""
+        return self.state in ("starting", "running", "stopping")
+
+    def copy(self) -> Snapshot:
+        """A copy that later events do not change."""
+        return dataclasses.replace(
+            self,
+            step_points=list(self.step_points),
+            epoch_rows=list(self.epoch_rows),
+            phase_starts=list(self.phase_starts),
+            notices=list(self.notices),
+        )
+
+    def apply(self, event: Event) -> None:
+        """Takes one event in."""
+        self.version += 1
+        match event:
+            case Progress():
+                self.activity, self.unit = event.activity, event.unit
+                self.activity_done, self.activity_total = event.done, event.total
+            case Notice():
+                if event not in self.notices:
+                    self.notices.append(event)
+            case PhaseStarted():
+                self._enter(event)
+            case StepDone():
+                self._step(event)
+            case EpochDone():
+                self._epoch(event)
+            case RolledBack():
+                self._roll_back(event)
+            case Finished():
+                self.activity, self.state, self.seconds = "", event.reason, event.seconds
+                self.images_per_second, self.eta_seconds = event.images_per_second, None
+
+    def _enter(self, event: PhaseStarted) -> None:
+        self.activity, self.state = "", "stopping" if self.state == "stopping" else "running"
+        for spec in dataclasses.fields(event):
+            if hasattr(self, spec.name) and spec.name != "epochs":
+                setattr(self, spec.name, getattr(event, spec.name))
+        self.epochs, self.steps = event.total_epochs, event.total_epochs * event.steps_per_epoch
+        start = (event.first_epoch, event.frozen_stages)
+        if start not in self.phase_starts:
+            self.phase_starts.append(start)
+
+    def _step(self, event: StepDone) -> None:
+        self.step, self.epoch, self.seconds = event.step, event.epoch, event.seconds
+        self.images_per_second = event.images_per_second
+        self.eta_seconds = event.seconds / event.step * max(0, self.steps - event.step)
+        if event.step % self.step_stride == 0:
+            self.step_points.append((event.step, event.loss))
+        if len(self.step_points) > MAX_POINTS:
+            self.step_stride *= 2
+            self.step_points = [point for point in self.step_points if point[0] % self.step_stride == 0]
+
+    def _epoch(self, event: EpochDone) -> None:
+        self.epoch_rows.append(event)
+        self.memory_bytes = event.memory_bytes
+        if event.is_best:
+            self.best_epoch, self.val_accuracy, self.val_loss = event.epoch, event.val_accuracy, event.val_loss
+
+    def _roll_back(self, event: RolledBack) -> None:
+        self.step, self.epoch = event.step, event.epoch
+        self.step_points = [point for point in self.step_points if point[0] <= event.step]
+        self.epoch_rows = [row for row in self.epoch_rows if row.epoch <= event.epoch]
+        best = next((row for row in reversed(self.epoch_rows) if row.is_best), None)
+        self.best_epoch = best.epoch if best else 0
+        self.val_accuracy, self.val_loss = (best.val_accuracy, best.val_loss) if best else (None, None)
+        if event.reason != "resumed":
+            self.notices.append(Notice(f"Back to step {event.step}: {event.reason}.", "warning"))
+
+
+def snapshot_of(info: runs.RunInfo) -> Snapshot:
+    """The snapshot of any run from its folder, also of one that another process trains right now."""
+    snapshot = Snapshot(run=info.name, run_path=str(info.path), backbone=info.config.backbone)
+    snapshot.epochs = info.config.epochs or 0
+    for event in runs.read_history(info.path):
+        snapshot.apply(event)
+    snapshot.state, snapshot.message = info.state, info.message
+    if not snapshot.is_running:
+        snapshot.activity, snapshot.eta_seconds = "", None
+    return snapshot

@@ -1,0 +1,194 @@
+"""How results and progress look in a terminal: progress on standard error, tables on standard output.
+
+Knows nothing of commands and options.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tl_app import events
+
+if TYPE_CHECKING:
+    from tl_app.evaluation import EvaluationResult
+    from tl_app.runs import TrainResult
+
+
+def percent(share: float | None) -> str:
+    """``0.9412`` as ``94.1 %``; a dash when there is none."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+class TrainDisplay:
+    """A progress bar that reads training events, with one line per epoch above it."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[detail]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._activity = ""
+        self._steps = 0
+
+    def __enter__(self) -> TrainDisplay:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, event: events.Event) -> None:
+        """Takes one event in."""
+        match event:
+            case events.Progress():
+                self._to(event.activity, event.done, event.total or None)
+            case events.Notice():
+                self._console.print(event.text, style="yellow" if event.level == "warning" else "dim")
+            case events.PhaseStarted():
+                self._steps = event.steps_per_epoch * event.total_epochs
+                share = event.trainable_parameters / max(1, event.total_parameters)
+                self._console.print(
+                    f"Training {event.trainable_parameters:,} of {event.total_parameters:,} parameters "
+                    f"({percent(share)}) on {event.device}, {event.precision}, batches of {event.batch_size}.",
+                    style="dim",
+                )
+            case events.StepDone():
+                detail = f"loss {event.loss:.3f}  {event.images_per_second:.0f} images/s"
+                self._to(f"epoch {event.epoch}", event.step, self._steps, detail)
+            case events.EpochDone():
+                self._epoch(event)
+            case events.RolledBack():
+                self._console.print(f"Going on from step {event.step}: {event.reason}.", style="yellow")
+
+    def _epoch(self, event: events.EpochDone) -> None:
+        self._console.print(
+            f"epoch {event.epoch:3d}  train loss {event.train_loss:.3f}  accuracy {percent(event.train_accuracy)}"
+            f"  val loss {event.val_loss:.3f}  accuracy {percent(event.val_accuracy)}"
+            f"  {event.epoch_seconds:.1f} s{'  best' if event.is_best else ''}"
+        )
+
+    def _to(self, activity: str, done: int, total: int | None, detail: str = "") -> None:
+        kind = "steps" if activity.startswith("epoch ") else activity
+        if self._task is None or kind != self._activity:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task, self._activity = self._bar.add_task(activity, total=total, detail=""), kind
+        self._bar.update(self._task, description=activity, completed=done, total=total, detail=detail)
+
+
+def show_result(result: TrainResult) -> None:
+    """How a training ended."""
+    console = Console(highlight=False)
+    if result.best_epoch:
+        console.print(
+            f"[bold]Validation accuracy {percent(result.val_accuracy)}[/] "
+            f"(epoch {result.best_epoch} of {result.epochs}, {result.val_images} photos) in {result.seconds:.0f} s."
+        )
+    console.print(f"Run: {result.run}", soft_wrap=True)
+    if result.state == "stopped":
+        console.print(f'Stopped. Go on with: tl-app resume "{result.run}"', soft_wrap=True)
+    else:
+        console.print(f'Try it: tl-app predict "{result.run}" PHOTO', soft_wrap=True)
+
+
+def show_evaluation(result: EvaluationResult) -> None:
+    """Accuracy, in all and per class."""
+    console = Console(highlight=False)
+    console.print(
+        f"[bold]Accuracy {percent(result.accuracy)}[/], loss {result.loss:.3f}, "
+        f"on {result.images} photos ({result.split}) of {result.data}",
+        soft_wrap=True,
+    )
+    table = _table("class", "photos", "right")
+    for label, row in result.per_class.items():
+        table.add_row(label, f"{row['images']:.0f}", percent(row["accuracy"]))
+    console.print(table)
+    _show_left_out(console, list(result.left_out.items()))
+
+
+def show_predictions(values: dict[str, Any]) -> None:
+    """One row per photo."""
+    table = _table("photo", "label", "confidence", "then")
+    for row in values["predictions"]:
+        if "error" in row:
+            table.add_row(row["path"], f"[red]{row['error']}[/]", "", "")
+        else:
+            rest = ", ".join(f"{each['label']} {percent(each['confidence'])}" for each in row["top"][1:3])
+            table.add_row(row["path"], row["label"], percent(row["confidence"]), rest)
+    Console(highlight=False).print(table)
+
+
+def show_backbones(values: dict[str, Any]) -> None:
+    """One row per backbone."""
+    table = _table("name", "label", "group", "parameters", "GFLOPs", "top-1", "pixels", "weights (* on disk)")
+    for row in values["backbones"]:
+        weights = ", ".join(each["name"] + ("*" if each["on_disk"] else "") for each in row["weights"])
+        table.add_row(
+            row["name"],
+            row["label"],
+            row["tier"],
+            f"{row['parameters'] / 1e6:.1f} M",
+            f"{row['gflops']:.2f}",
+            f"{row['top1']:.1f} %",
+            str(row["image_size"]),
+            weights,
+        )
+    Console(highlight=False).print(table)
+
+
+def show_index(values: dict[str, Any]) -> None:
+    """Counts per class and split, then what is left out."""
+    console = Console(highlight=False)
+    table = _table("class", "train", "val", "test")
+    for label, row in values["counts"].items():
+        table.add_row(label, *(str(row.get(split, 0)) for split in ("train", "val", "test")))
+    console.print(table)
+    if values["made_split"]:
+        console.print("The folder has no val split, so one was made.", style="dim")
+    _show_left_out(console, [(row["path"], row["reason"]) for row in values["left_out"]])
+
+
+def show_runs(values: dict[str, Any]) -> None:
+    """One row per run."""
+    table = _table("run", "state", "accuracy", "epochs", "backbone", "recipe", "photos", "when (UTC)")
+    for row in values["runs"]:
+        table.add_row(
+            row["name"],
+            row["state"],
+            percent(row["val_accuracy"]),
+            f"{row['epochs_done']}/{row['epochs']}",
+            row["backbone"],
+            row["recipe"],
+            row["data"],
+            row["created"].replace("T", " ").rstrip("Z"),
+        )
+    Console(highlight=False).print(table if values["runs"] else "No runs yet. Train one with `tl-app train DATA`.")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    numbers = {"photos", "right", "train", "val", "test", "parameters", "GFLOPs", "top-1", "accuracy", "confidence"}
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    return table
+
+
+def _show_left_out(console: Console, rows: list[tuple[str, str]]) -> None:
+    if rows:
+        console.print(f"[yellow]{len(rows)} files are left out:[/]")
+        for path, reason in rows:
+            console.print(f"  {path}: {reason}", soft_wrap=True, markup=False)

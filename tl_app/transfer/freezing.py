@@ -1,0 +1,42 @@
+"""Freezing: the first ``k`` stages of a network get no gradient and stay in eval mode.
+
+Knows nothing of recipes, optimisers or data.
+"""
+
+from __future__ import annotations
+
+from tl_app.backbones.staged import StagedNetwork, check_depth
+
+
+def set_depth(network: StagedNetwork, k: int) -> None:
+    """Freeze the first ``k`` stages and unfreeze everything behind them.
+
+    Frozen stages get no gradient, and eval mode: their BatchNorm statistics stay and their dropout is off.
+    The mode of the others is left as it is; :func:`train_mode` sets it.
+
+    Args:
+        network: The network.
+        k: Freezing depth, 0 (all is trained) to the number of stages (only the head is).
+
+    Raises:
+        UsageError: ``k`` is outside that range.
+    """
+    check_depth(network, k)
+    network.requires_grad_(True)
+    for stage in network.stages[:k]:
+        stage.module.requires_grad_(False)
+        stage.module.eval()
+
+
+def train_mode(network: StagedNetwork, k: int) -> None:
+    """Training mode for what is trained, eval mode for the first ``k`` stages.
+
+    ``network.train()`` alone would let the BatchNorm statistics of frozen stages drift.
+
+    Raises:
+        UsageError: ``k`` is outside 0 to the number of stages.
+    """
+    check_depth(network, k)
+    network.train()
+    for stage in network.stages[:k]:
+        stage.module.eval()

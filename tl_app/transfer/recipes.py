@@ -1,0 +1,102 @@
+"""Recipes: from the settings to a list of phases, each with one freezing depth.
+
+The engine runs phases and has no branch that asks for the recipe. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tl_app.config import TrainConfig
+from tl_app.errors import UsageError
+
+# Rates of a fresh head in front of moving stages: the optimisers' usual ones. A head alone bears five times as
+# much: on ants and bees 5e-3 (AdamW, 20 epochs, 8 seeds) gave a median of 95.4 %, 2e-3 gave 94.8 %.
+_HEAD_LR = {"sgd": 0.01, "adam": 1e-3, "adamw": 1e-3}
+_HEAD_ALONE = 5.0
+_BACKBONE_SHARE = 0.1  # pretrained stages move ten times slower than the head in front of them
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one freezing depth.
+
+    Attributes:
+        epochs: Passes over the training photos.
+        frozen_stages: The freezing depth ``k``, counted from the input.
+        lr_head: Peak learning rate of the head.
+        lr_backbone: Peak learning rate of the unfrozen stages.
+    """
+
+    epochs: int
+    frozen_stages: int
+    lr_head: float
+    lr_backbone: float
+
+
+def plan(config: TrainConfig) -> list[Phase]:
+    """The phases of ``config.recipe``.
+
+    Args:
+        config: Without gaps, from :func:`resolve`.
+    """
+    return _RECIPES[config.recipe](config)
+
+
+def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
+    """The settings with epochs, freezing depth and both learning rates filled in.
+
+    Raises:
+        UsageError: The freezing depth does not exist in this backbone, or contradicts the recipe.
+    """
+    depth = default_depth(config.recipe, stages) if config.freeze is None else config.freeze
+    _check_depth(config, depth, stages)
+    lr_head = config.lr_head
+    if lr_head is None:
+        lr_head = _HEAD_LR[config.optimizer] * (_HEAD_ALONE if depth == stages else 1.0)
+    share = 1.0 if config.recipe == "scratch" else _BACKBONE_SHARE
+    return dataclasses.replace(
+        config,
+        epochs=config.epochs or auto_epochs(train_photos),
+        freeze=depth,
+        lr_head=lr_head,
+        lr_backbone=lr_head * share if config.lr_backbone is None else config.lr_backbone,
+    )
+
+
+def auto_epochs(train_photos: int) -> int:
+    """20 for small folders, fewer where one epoch holds many steps already."""
+    return 20 if train_photos <= 1000 else 10 if train_photos <= 10_000 else 5
+
+
+def default_depth(recipe: str, stages: int) -> int:
+    """The freezing depth a recipe stands for when none is named; ``partial`` frees the last quarter."""
+    return {"head": stages, "partial": stages - max(1, round(stages / 4))}.get(recipe, 0)
+
+
+def _check_depth(config: TrainConfig, depth: int, stages: int) -> None:
+    if depth > stages:
+        raise UsageError(
+            f"Freezing depth {depth} is too deep: {config.backbone} has {stages} stages.",
+            f"Allowed: 0 (train everything) to {stages} (head only).",
+        )
+    if config.recipe == "head" and depth != stages:
+        raise UsageError(
+            f"Recipe 'head' freezes all {stages} stages, but freezing depth {depth} was asked for.",
+            remedy="Choose recipe 'partial' for that depth, or leave the freezing depth out.",
+        )
+
+
+def _one_phase(config: TrainConfig) -> list[Phase]:
+    assert config.epochs and config.lr_head and config.lr_backbone and config.freeze is not None
+    return [Phase(config.epochs, config.freeze, config.lr_head, config.lr_backbone)]
+
+
+_RECIPES: dict[str, Callable[[TrainConfig], list[Phase]]] = {
+    "head": _one_phase,
+    "partial": _one_phase,
+    "full": _one_phase,
+    "scratch": _one_phase,
+}
