@@ -24,6 +24,7 @@ from tl_app.errors import UsageError
         ({"recipe": "heads"}, "recipe is 'heads'. Allowed: head, partial, full, scratch"),
         ({"image_size": 8}, "from 32 to 1024"),
         ({"recipe": "full", "freeze": 3}, "trains every stage, but freezing depth 3"),
+        ({"recipe": "scratch", "batchnorm": "keep"}, "needs pretrained weights"),
         ({"recipe": "scratch", "weights": "IMAGENET1K_V1"}, "starts from random weights"),
     ],
 )
@@ -55,7 +56,9 @@ def test_settings_survive_a_round_trip() -> None:
         ("scratch", "none", {"recipe": "scratch", "freeze": 0}),
     ],
 )
-def test_depth_as_people_write_it(recipe: str | None, freeze: int | str | None, expected: dict[str, Any]) -> None:
+def test_depth_as_people_write_it(
+    recipe: str | None, freeze: int | str | None, expected: dict[str, Any]
+) -> None:
     assert depth_settings(recipe, freeze) == expected
 
 

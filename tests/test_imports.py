@@ -24,7 +24,18 @@ LAYERS: list[set[str]] = [
     {"cli", "ui"},
     {"__main__", "__init__"},
 ]
-NO_TORCH_AT_THE_TOP = {"config", "errors", "events", "plots", "cli", "api", "jobs", "runs", "snapshot", "terminal"}
+NO_TORCH_AT_THE_TOP = {
+    "config",
+    "errors",
+    "events",
+    "plots",
+    "cli",
+    "api",
+    "jobs",
+    "runs",
+    "snapshot",
+    "terminal",
+}
 
 
 def _modules() -> list[Path]:
@@ -63,7 +74,9 @@ def test_imports_flow_one_way(path: Path) -> None:
         parts = name.split(".")
         if parts[0] != "tl_app" or len(parts) < 2 or parts[1] == own or parts[1].startswith("__"):
             continue
-        home, other = next(((part, n) for n, row in enumerate(LAYERS) for part in row if part == parts[1]), ("", -1))
+        home, other = next(
+            ((part, n) for n, row in enumerate(LAYERS) for part in row if part == parts[1]), ("", -1)
+        )
         assert home, f"{path.name} imports {name}, which has no layer"
         assert other <= layer, f"{own} must not import {home}: that arrow points back up"
 

@@ -25,7 +25,13 @@ from tl_app.snapshot import snapshot_of
 
 
 def config(photos: Path, **settings: Any) -> TrainConfig:
-    values = {"backbone": "mobilenet_v3_small", "weights": "random", "recipe": "full", "epochs": 2, "image_size": 32}
+    values = {
+        "backbone": "mobilenet_v3_small",
+        "weights": "random",
+        "recipe": "full",
+        "epochs": 2,
+        "image_size": 32,
+    }
     return TrainConfig(data=str(photos), **{**values, **settings})  # type: ignore[arg-type]
 
 
@@ -93,7 +99,16 @@ def test_a_second_start_names_the_running_run(photos: Path, tmp_path: Path) -> N
         with pytest.raises(UsageError, match="'long one' is being trained. Stop it first"):
             runs.delete_run(runs.open_run("long one", worker.runs_dir))
         other = subprocess.run(
-            [sys.executable, "-m", "tl_app", "train", str(photos), *OPTIONS, "--runs-dir", str(tmp_path / "x")],
+            [
+                sys.executable,
+                "-m",
+                "tl_app",
+                "train",
+                str(photos),
+                *OPTIONS,
+                "--runs-dir",
+                str(tmp_path / "x"),
+            ],
             capture_output=True,
             text=True,
         )

@@ -132,8 +132,8 @@ def evaluate(
     Args:
         run: Its name in ``runs_dir``, or its path.
         data: Photos to measure on; None for the run's own.
-        split: ``train``, ``val``, ``test`` or ``all``; None for ``val``, or for ``all`` of a folder without
-            splits of its own.
+        split: ``train``, ``val``, ``test`` or ``all``; None for ``val`` where there is one, else ``test``. All
+            photos of a folder without split folders count as ``test``.
         device: Where to compute.
         runs_dir: None for the user's own folder.
 
@@ -189,7 +189,9 @@ def _wait(job: Job) -> TrainResult:
         raise job.error
     result = runs.read_result(job.path)
     if result is None:
-        raise Interrupted(f"Run '{job.name}' was stopped before its first step.", remedy="Resume it to train.")
+        raise Interrupted(
+            f"Run '{job.name}' was stopped before its first step.", remedy="Resume it to train."
+        )
     return result
 
 
@@ -212,4 +214,8 @@ def as_json(value: Any) -> Any:
     """A dataclass of the API, or a list of them, as plain JSON values."""
     if isinstance(value, list | tuple):
         return [as_json(each) for each in value]
-    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+    return (
+        dataclasses.asdict(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type)
+        else value
+    )

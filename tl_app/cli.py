@@ -28,10 +28,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line; the rest goes to stderr.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object as the last line; the rest goes to stderr.")
+]
 RunsDir = Annotated[Path | None, typer.Option("--runs-dir", help="Folder of runs; default: the user's own.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or path.", show_default=False)]
-Data = Annotated[str, typer.Argument(metavar="DATA", help=TrainConfig.__dataclass_fields__["data"].metadata["help"])]
+Data = Annotated[
+    str, typer.Argument(metavar="DATA", help=TrainConfig.__dataclass_fields__["data"].metadata["help"])
+]
 Device = Annotated[str, typer.Option(help=TrainConfig.__dataclass_fields__["device"].metadata["help"])]
 
 
@@ -179,7 +183,9 @@ def evaluate(
 
 @app.command()
 def predict(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or path, or backbone:NAME[:WEIGHTS].")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's name or path, or backbone:NAME[:WEIGHTS].")
+    ],
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Photos, or folders of photos.")],
     top: Annotated[int, typer.Option(help="Classes to name per photo.", min=1)] = 5,
     device: Device = "auto",
@@ -215,7 +221,11 @@ def backbones(
     """List the backbones and their weights."""
     from tl_app import terminal
 
-    _print(json, lambda: {"backbones": [_backbone(spec) for spec in api.list_backbones(search)]}, terminal.show_backbones)
+    _print(
+        json,
+        lambda: {"backbones": [_backbone(spec) for spec in api.list_backbones(search)]},
+        terminal.show_backbones,
+    )
 
 
 def _backbone(spec: Any) -> dict[str, Any]:
@@ -225,13 +235,16 @@ def _backbone(spec: Any) -> dict[str, Any]:
     values = dataclasses.asdict(spec)
     for choice, listed in zip(spec.weights, values["weights"], strict=True):
         listed["on_disk"] = is_on_disk(choice)
+    values["stages"] = [name for name, _ in stage_parameters(spec.name)[:-1]]
     return values
 
 
 @app.command()
 def inspect(
     data: Data,
-    val_fraction: Annotated[float, typer.Option(help="Share kept for validation when there is no val split.")] = 0.2,
+    val_fraction: Annotated[
+        float, typer.Option(help="Share kept for validation when there is no val split.")
+    ] = 0.2,
     seed: Annotated[int, typer.Option(help="Of that split.")] = 0,
     json: Json = False,
 ) -> None:

@@ -20,6 +20,7 @@ RECIPES = ("head", "partial", "full", "scratch")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 AUGMENTATIONS = ("none", "light", "strong")
+BATCHNORMS = ("auto", "keep", "adapt")
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
@@ -63,7 +64,11 @@ class TrainConfig:
         None, "Freezing depth", "Stages frozen, counted from the input; empty: the recipe decides.", low=0
     )
     epochs: int | None = _setting(
-        None, "Epochs", "How often training goes through all photos; empty: fewer the more photos.", low=1, high=1000
+        None,
+        "Epochs",
+        "How often training goes through all photos; empty: fewer the more photos.",
+        low=1,
+        high=1000,
     )
     batch_size: int | None = _setting(
         None, "Batch size", "Photos per step; empty: chosen from the data and the device.", low=1, high=4096
@@ -104,6 +109,13 @@ class TrainConfig:
         group="advanced",
         choices=AUGMENTATIONS,
     )
+    batchnorm: str = _setting(
+        "auto",
+        "BatchNorm statistics",
+        "keep the source's averages in unfrozen stages, or adapt them to your photos; auto keeps pretrained ones.",
+        group="advanced",
+        choices=BATCHNORMS,
+    )
     image_size: int | None = _setting(
         None,
         "Image size",
@@ -120,7 +132,9 @@ class TrainConfig:
         low=0.05,
         high=0.5,
     )
-    seed: int = _setting(0, "Seed", "Same seed, same machine: same result.", group="advanced", low=0, high=2**31 - 1)
+    seed: int = _setting(
+        0, "Seed", "Same seed, same machine: same result.", group="advanced", low=0, high=2**31 - 1
+    )
     device: str = _setting(
         "auto", "Device", "auto, cpu, cuda, cuda:N or mps; auto takes the fastest.", group="advanced"
     )
@@ -147,6 +161,11 @@ class TrainConfig:
                 f"Recipe 'scratch' starts from random weights, but weights '{self.weights}' were asked for.",
                 remedy="Leave the weights out, or choose recipe 'full'.",
             )
+        if self.batchnorm == "keep" and (self.recipe == "scratch" or self.weights == "random"):
+            raise UsageError(
+                "BatchNorm statistics 'keep' needs pretrained weights: random ones have no statistics to keep.",
+                remedy="Choose 'auto' or 'adapt'.",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values, in field order."""
@@ -165,7 +184,9 @@ class TrainConfig:
                 close = difflib.get_close_matches(name, known, n=2)
                 raise UsageError(
                     f"There is no setting '{name}'.",
-                    f"Did you mean {' or '.join(close)}?" if close else f"Settings: {', '.join(sorted(known))}.",
+                    f"Did you mean {' or '.join(close)}?"
+                    if close
+                    else f"Settings: {', '.join(sorted(known))}.",
                 )
         return cls(**values)
 
@@ -196,7 +217,8 @@ def depth_settings(recipe: str | None, freeze: int | str | None) -> dict[str, An
             implied = {"recipe": recipe or "partial", "freeze": int(text)}
         case _:
             raise UsageError(
-                f"Freezing depth is '{freeze}'.", "Allowed: a number of stages, 'head' for all of them, or 'none'."
+                f"Freezing depth is '{freeze}'.",
+                "Allowed: a number of stages, 'head' for all of them, or 'none'.",
             )
     if recipe is not None and implied.setdefault("recipe", recipe) != recipe:
         raise UsageError(
@@ -227,7 +249,9 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
     name, meta = spec.name, spec.metadata
     accepted = (int, float) if plain is float else (plain,)
     if not isinstance(value, accepted) or isinstance(value, bool):
-        raise UsageError(f"{name} is {value!r}.", f"It must be {_an(plain)}{' or empty' if optional else ''}.")
+        raise UsageError(
+            f"{name} is {value!r}.", f"It must be {_an(plain)}{' or empty' if optional else ''}."
+        )
     if meta["choices"] and value not in meta["choices"]:
         raise UsageError(f"{name} is '{value}'.", f"Allowed: {', '.join(meta['choices'])}.")
     low, high = meta["low"], meta["high"]

@@ -57,8 +57,8 @@ def evaluate_run(info: RunInfo, data: str | Path | None, split: str | None, devi
     if data is None:
         index, split = DatasetIndex.read_manifest(info.path / "manifest.csv"), split or "val"
     else:
-        index = scan(data, labelled_only=True)
-        split = split or ("all" if index.made_split else "val")
+        index = scan(data, for_training=False)
+        split = split or next((name for name in ("val", "test", "train") if index.used(name)), "all")
     photos = [photo for photo in index.photos if not photo.issue and split in ("all", photo.split)]
     _check_classes(photos, info, index.source, split)
     predictor = load_run(info, device)
@@ -96,7 +96,9 @@ def _share(right: torch.Tensor) -> dict[str, float]:
 
 def _check_classes(photos: list[Photo], info: RunInfo, source: str, split: str) -> None:
     if not photos:
-        raise DataError(f"There are no photos in the {split} split of {source}.", f"Splits: {', '.join(SPLITS)}.")
+        raise DataError(
+            f"There are no photos in the {split} split of {source}.", f"Splits: {', '.join(SPLITS)}."
+        )
     strange = sorted({photo.label for photo in photos} - set(info.classes))
     if strange:
         raise DataError(

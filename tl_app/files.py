@@ -44,7 +44,9 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # Windows cannot open a folder; the rename itself is still atomic there
+    with contextlib.suppress(
+        OSError
+    ):  # Windows cannot open a folder; the rename itself is still atomic there
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -21,9 +21,9 @@ from tl_app import resources, runs
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, relocate, scan
 from tl_app.errors import Interrupted, ResourceError, UsageError, UserError
-from tl_app.events import CheckpointSaved, EpochDone, Event, Finished, to_json
+from tl_app.events import CheckpointSaved, EpochDone, Event, Finished, Progress, to_json
 from tl_app.files import write_json
-from tl_app.runs import RunInfo, TrainResult
+from tl_app.runs import TrainResult
 from tl_app.snapshot import Snapshot, snapshot_of
 
 if TYPE_CHECKING:
@@ -35,13 +35,18 @@ Listener = Callable[[Event], None]
 class Job:
     """One run being trained by a thread of this process."""
 
-    def __init__(self, path: Path, snapshot: Snapshot, events: Callable[[Callable[[], bool]], Iterator[Event]]) -> None:
+    def __init__(
+        self, path: Path, snapshot: Snapshot, events: Callable[[Callable[[], bool]], Iterator[Event]]
+    ) -> None:
         self.path = path
         self.error: BaseException | None = None
         self._snapshot = snapshot
         self._events = events
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._ended = (
+            threading.Event()
+        )  # not Thread.join: Ctrl-C in it makes Python 3.11 take a thread for dead
         self._thread = threading.Thread(target=self._run, name=f"tl-app job {path.name}", daemon=True)
         self._listener: Listener | None = None
         self._done: Callable[[], None] = lambda: None
@@ -54,7 +59,7 @@ class Job:
     @property
     def is_alive(self) -> bool:
         """Whether the thread is still at work."""
-        return self._thread.is_alive()
+        return not self._ended.is_set()
 
     @property
     def version(self) -> int:
@@ -76,8 +81,7 @@ class Job:
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Waits for the end of the job; returns whether it ended."""
-        self._thread.join(timeout_seconds)
-        return not self._thread.is_alive()
+        return self._ended.wait(timeout_seconds)
 
     def start(self, listener: Listener | None, done: Callable[[], None]) -> None:
         """Starts the thread; ``listener`` is called in it with each recorded event, ``done`` at its end."""
@@ -103,9 +107,14 @@ class Job:
         except BaseException as error:  # a defect of ours: kept for the reader and in the run folder
             with contextlib.suppress(OSError):
                 (self.path / "error.log").write_text(traceback.format_exc())
-            self._end("failed", f"Unexpected {type(error).__name__}: {error}. See error.log in the run folder.", error)
+            self._end(
+                "failed",
+                f"Unexpected {type(error).__name__}: {error}. See error.log in the run folder.",
+                error,
+            )
         finally:
             self._done()
+            self._ended.set()
 
     def _record(self, event: Event, history: IO[bytes]) -> None:
         history.write(to_json(event).encode() + b"\n")
@@ -171,7 +180,7 @@ class Worker:
             config: ``config.data`` names the photos.
             name: Of the run; None for an automatic one.
             index: The scanned photos, when that was done before with the same split settings.
-            listener: Called in the job's thread with each event.
+            listener: Called with each event, in the job's thread; before it, with the scan's progress, in this one.
 
         Raises:
             UserError: Another job holds the device, or settings, photos or machine do not fit.
@@ -181,7 +190,7 @@ class Worker:
 
         with self._lock, _device_lock(config.device, self.job) as lock:
             if index is None:
-                index = scan(config.data, val_fraction=config.val_fraction, seed=config.seed)
+                index = _scanned(config, listener)
             config = dataclasses.replace(config, data=str(Path(index.source).expanduser().absolute()))
             filled, preprocessing = resolve(config, len(index.used("train")))
             path = runs.create_run(
@@ -193,7 +202,9 @@ class Worker:
                 stages=[stage for stage, _ in stage_parameters(config.backbone)[:-1]],
                 index=index,
             )
-            snapshot = Snapshot(run=path.name, run_path=str(path), backbone=config.backbone, epochs=filled.epochs or 0)
+            snapshot = Snapshot(
+                run=path.name, run_path=str(path), backbone=config.backbone, epochs=filled.epochs or 0
+            )
             return self._launch(path, snapshot, filled, index, preprocessing, lock, listener)
 
     def resume(self, run: str | Path, *, listener: Listener | None = None) -> Job:
@@ -290,6 +301,14 @@ def _device_lock(device: str, job: Job | None) -> _DeviceLock:
     if job is not None and job.is_alive:
         raise _busy(f"Run '{job.name}'", lock.device)
     return lock
+
+
+def _scanned(config: TrainConfig, listener: Listener | None) -> DatasetIndex:
+    def report(done: int, total: int) -> None:
+        if listener is not None:
+            listener(Progress("scanning files", done, total, "files"))
+
+    return scan(config.data, val_fraction=config.val_fraction, seed=config.seed, on_progress=report)
 
 
 def _busy(run: str, device: str) -> ResourceError:

@@ -75,7 +75,7 @@ def curves(snapshot: Curves, *, height: int = 520) -> dict[str, Any]:
     layout["xaxis"] |= {"anchor": "y2", "title": {"text": "Epoch", "standoff": 8}, "rangemode": "tozero"}
     layout["yaxis"] = _axis(title="Loss", domain=[0.54, 1.0], rangemode="tozero")
     layout["yaxis2"] = _axis(title="Accuracy", domain=[0.0, 0.46], tickformat=".0%")
-    if not rows:  # Plotly cannot scale an axis without points, and says so in the browser's console
+    if not rows:
         layout["yaxis2"]["range"] = [0, 1]
     marks = _boundaries(snapshot)
     layout["shapes"] = [_boundary_line(x) for x, _ in marks]
@@ -280,7 +280,7 @@ def _layout(height: int, *, uirevision: str) -> dict[str, Any]:
 
 
 def _axis(*, title: str = "", **extra: Any) -> dict[str, Any]:
-    axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True, "linecolor": _GRID}
+    axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True}
     return axis | ({"title": {"text": title, "standoff": 8}} if title else {}) | extra
 
 

@@ -161,13 +161,11 @@ def load_backbone(
         pretrained.download(choice, on_progress=on_progress)
     network = build(name, image_size=choice.preprocessing.crop)
     pretrained.load_pretrained(network, choice)
-    if not pretrained.has_classifier(network):
+    if not pretrained.has_classifier(network, choice):
         raise UsageError(
             f"The {spec.label} weights on disk hold no classifier, so they cannot name anything by themselves.",
             remedy="Train it on your own photos first; as a backbone they are whole.",
         )
     target = resolve_device(device)
     labels, source = pretrained.categories(choice), f"{spec.label}, {choice.label}"
-    return Predictor(
-        network, choice.preprocessing, labels, source, target, resolve_precision("auto", target)
-    )
+    return Predictor(network, choice.preprocessing, labels, source, target, resolve_precision("auto", target))

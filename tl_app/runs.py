@@ -1,6 +1,6 @@
-"""Run folders: create, list, open, delete, and the command that reproduces one. A run is a folder:
+"""Run folders: create, list, open, delete, and the command that reproduces one.
 
-``config.json manifest.csv history.jsonl status.json metrics.json checkpoints/ exports/``
+A run is a folder: ``config.json manifest.csv history.jsonl status.json metrics.json checkpoints/``.
 
 Knows nothing of torch, of the page, or of how training is done.
 """
@@ -141,7 +141,10 @@ def create_run(
         ResourceError: The folder cannot be written.
     """
     automatic = name is None
-    name = name or f"{_slug(Path(config.data).stem)}-{config.backbone}-{config.recipe}-{time.strftime('%m%d-%H%M%S')}"
+    name = (
+        name
+        or f"{_slug(Path(config.data).stem)}-{config.backbone}-{config.recipe}-{time.strftime('%m%d-%H%M%S')}"
+    )
     if not _NAME.fullmatch(name) or name.endswith((".", " ")):
         raise UsageError(
             f"'{name}' cannot be the name of a run.",
@@ -267,7 +270,11 @@ def history_csv(path: Path) -> str:
         if isinstance(event, StepDone | EpochDone):
             rows.append(event)
         elif isinstance(event, RolledBack):
-            rows = [r for r in rows if r.step <= event.step and (isinstance(r, StepDone) or r.epoch <= event.epoch)]
+            rows = [
+                r
+                for r in rows
+                if r.step <= event.step and (isinstance(r, StepDone) or r.epoch <= event.epoch)
+            ]
     columns = ["kind", "step", "epoch", "loss", "lr", "images_per_second", "seconds"]
     columns += ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "is_best", "epoch_seconds"]
     text = io.StringIO(newline="")
@@ -321,7 +328,10 @@ def _read(path: Path) -> RunInfo:
         status = {"state": "interrupted"}
     state, message = status["state"], status.get("message", "")
     if state in ("starting", "running") and not _alive(status):
-        state, message = "interrupted", "The process that trained it ended. Resume goes on from the last checkpoint."
+        state, message = (
+            "interrupted",
+            "The process that trained it ended. Resume goes on from the last checkpoint.",
+        )
     return RunInfo(
         path=path,
         state=state,
@@ -345,7 +355,9 @@ def _alive(status: dict[str, Any]) -> bool:
         created = psutil.Process(status["pid"]).create_time()
     except (psutil.Error, KeyError):
         return False
-    return abs(float(created - status.get("pid_created", 0.0))) < 1.0  # else the number was given to another process
+    return (
+        abs(float(created - status.get("pid_created", 0.0))) < 1.0
+    )  # else the number was given to another process
 
 
 def _slug(text: str) -> str:

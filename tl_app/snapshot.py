@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tl_app import runs
 from tl_app.events import EpochDone, Event, Finished, Notice, PhaseStarted, Progress, RolledBack, StepDone
@@ -135,7 +134,11 @@ class Snapshot:
         self.epoch_rows.append(event)
         self.memory_bytes = event.memory_bytes
         if event.is_best:
-            self.best_epoch, self.val_accuracy, self.val_loss = event.epoch, event.val_accuracy, event.val_loss
+            self.best_epoch, self.val_accuracy, self.val_loss = (
+                event.epoch,
+                event.val_accuracy,
+                event.val_loss,
+            )
 
     def _roll_back(self, event: RolledBack) -> None:
         self.step, self.epoch = event.step, event.epoch

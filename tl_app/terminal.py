@@ -176,12 +176,25 @@ def show_runs(values: dict[str, Any]) -> None:
             row["data"],
             row["created"].replace("T", " ").rstrip("Z"),
         )
-    Console(highlight=False).print(table if values["runs"] else "No runs yet. Train one with `tl-app train DATA`.")
+    Console(highlight=False).print(
+        table if values["runs"] else "No runs yet. Train one with `tl-app train DATA`."
+    )
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    numbers = {"photos", "right", "train", "val", "test", "parameters", "GFLOPs", "top-1", "accuracy", "confidence"}
+    numbers = {
+        "photos",
+        "right",
+        "train",
+        "val",
+        "test",
+        "parameters",
+        "GFLOPs",
+        "top-1",
+        "accuracy",
+        "confidence",
+    }
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     return table

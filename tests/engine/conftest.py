@@ -25,7 +25,13 @@ def trainer(photos: Path) -> Trainer:
     index = scan(photos)
 
     def start(folder: Path, stop: Callable[[], bool] = lambda: False, **settings: Any) -> Iterator[Event]:
-        chosen = {"backbone": "mobilenet_v3_small", "recipe": "full", "epochs": 2, "batch_size": 6, **settings}
+        chosen = {
+            "backbone": "mobilenet_v3_small",
+            "recipe": "full",
+            "epochs": 2,
+            "batch_size": 6,
+            **settings,
+        }
         config = TrainConfig(data=str(photos), weights="random", image_size=32, **chosen)
         filled, preprocessing = resolve(config, len(index.used("train")))
         folder.mkdir(exist_ok=True)

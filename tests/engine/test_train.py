@@ -36,10 +36,17 @@ def assert_same(one: Path, other: Path) -> None:
     assert [name for name in left if not torch.equal(left[name], right[name])] == []
 
 
-def stop_after(steps: int) -> Any:
-    """A ``stop`` that says yes when it was asked ``steps`` times before."""
-    asked = iter(range(10**6))
-    return lambda: next(asked) >= steps
+def train_until(trainer: Trainer, folder: Path, steps: int, **settings: Any) -> list[Event]:
+    """Trains and says stop when so many steps are reported."""
+    events: list[Event] = []
+
+    def reached() -> bool:
+        started = any(isinstance(event, PhaseStarted) for event in events)
+        return started and sum(isinstance(event, StepDone) for event in events) >= steps
+
+    for event in trainer(folder, stop=reached, **settings):
+        events.append(event)
+    return events
 
 
 def test_the_events_tell_the_whole_story(trainer: Trainer, tmp_path: Path) -> None:
@@ -53,8 +60,14 @@ def test_the_events_tell_the_whole_story(trainer: Trainer, tmp_path: Path) -> No
     last = events[-1]
     assert isinstance(last, Finished) and last.reason == "completed"
     best = next(event for event in reversed(epochs) if event.is_best)
-    assert (last.best_epoch, last.val_accuracy, last.val_loss) == (best.epoch, best.val_accuracy, best.val_loss)
-    assert sum(isinstance(event, CheckpointSaved) for event in events) == 3  # at the start, and after each epoch
+    assert (last.best_epoch, last.val_accuracy, last.val_loss) == (
+        best.epoch,
+        best.val_accuracy,
+        best.val_loss,
+    )
+    assert (
+        sum(isinstance(event, CheckpointSaved) for event in events) == 3
+    )  # at the start, and after each epoch
 
 
 def test_it_learns_from_scratch(trainer: Trainer, tmp_path: Path) -> None:
@@ -64,7 +77,9 @@ def test_it_learns_from_scratch(trainer: Trainer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_same_seed_same_result_and_another_seed_another(trainer: Trainer, tmp_path: Path, optimizer: str) -> None:
+def test_same_seed_same_result_and_another_seed_another(
+    trainer: Trainer, tmp_path: Path, optimizer: str
+) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         list(trainer(tmp_path / name, seed=seed, optimizer=optimizer))
     assert_same(tmp_path / "a", tmp_path / "b")
@@ -82,12 +97,15 @@ def test_same_seed_same_result_and_another_seed_another(trainer: Trainer, tmp_pa
     ],
     ids=lambda settings: settings["recipe"],
 )
-def test_resuming_anywhere_ends_with_the_same_bits(trainer: Trainer, tmp_path: Path, settings: Settings) -> None:
+def test_resuming_anywhere_ends_with_the_same_bits(
+    trainer: Trainer, tmp_path: Path, settings: Settings
+) -> None:
     whole = list(trainer(tmp_path / "whole", **settings))
-    for asked in (0, 2, 4, 7, 9):  # within the first epoch, in its evaluation, within the second, …
-        folder = tmp_path / f"stopped-{asked}"
-        first = list(trainer(folder, stop=stop_after(asked), **settings))
+    for steps in (0, 1, 4, 5, 8):  # before the first, within an epoch, before an evaluation, …
+        folder = tmp_path / f"stopped-{steps}"
+        first = train_until(trainer, folder, steps, **settings)
         assert isinstance(first[-1], Finished) and first[-1].reason == "stopped"
+        assert sum(isinstance(event, StepDone) for event in first) == steps
         second = list(trainer(folder, **settings))
         assert_same(tmp_path / "whole", folder)
         assert second[-1].val_accuracy == whole[-1].val_accuracy  # type: ignore[union-attr]
@@ -152,7 +170,13 @@ def test_the_best_epoch_is_the_most_accurate_and_loss_breaks_ties(
     results = [(0.0, 0.9), (0.8, 0.5), (0.8, 0.4), (0.7, 0.1), (0.8, 0.6)]
     monkeypatch.setattr(epoch, "evaluate", scripted(results))
     events = list(trainer(tmp_path / "run", recipe="head", epochs=5))
-    assert [event.is_best for event in events if isinstance(event, EpochDone)] == [True, True, True, False, False]
+    assert [event.is_best for event in events if isinstance(event, EpochDone)] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
     assert events[-1].best_epoch == 3  # type: ignore[union-attr]
     assert [path.name for path in (tmp_path / "run").glob("best*")] == ["best-0003.safetensors"]
 
@@ -178,7 +202,9 @@ def test_nan_once_restores_the_checkpoint_and_halves_the_rate(
 
 def test_nan_twice_fails_plainly_and_keeps_the_best(trainer: Trainer, tmp_path: Path) -> None:
     events: list[Event] = []
-    with pytest.raises(DivergedError, match="also at half the learning rate. Start again with a learning rate"):
+    with pytest.raises(
+        DivergedError, match="also at half the learning rate. Start again with a learning rate"
+    ):
         for event in trainer(tmp_path / "run", optimizer="sgd", lr_head=10.0, lr_backbone=10.0, epochs=40):
             events.append(event)
     assert kinds(events).count("RolledBack") == 1
@@ -215,5 +241,7 @@ def test_out_of_memory_cuts_the_batch_and_gives_the_same_gradients(
 
 def test_not_even_two_photos_fit(trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "_checked", forgetful(1))
-    with pytest.raises(ResourceError, match="Not even 2 photos at a time fit into the memory of cpu. Choose a smaller"):
+    with pytest.raises(
+        ResourceError, match="Not even 2 photos at a time fit into the memory of cpu. Choose a smaller"
+    ):
         list(trainer(tmp_path / "run"))

@@ -66,7 +66,9 @@ def train_batches(
     yield from _assembled(items, _chunks(order.tolist(), batch_size)[first:], load)
 
 
-def eval_batches(store: PhotoStore, items: Sequence[Item], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def eval_batches(
+    store: PhotoStore, items: Sequence[Item], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """The photos in order, cut from the middle, as evaluation and prediction see them.
 
     Yields:

@@ -194,5 +194,3 @@ def _open(path: Path) -> safe_open:
             f"The checkpoint {path} cannot be read: {error}.",
             remedy="Start the run again with the command that the Runs tab shows.",
         ) from error
-
-

@@ -32,10 +32,14 @@ def resolve_device(name: str) -> torch.device:
         index = int(number or 0)
         if index >= count:
             found = f"{count} CUDA device(s) were found" if count else "no CUDA device was found"
-            raise ResourceError(f"Device '{name}' is not there: {found}.", remedy="Choose device auto or cpu.")
+            raise ResourceError(
+                f"Device '{name}' is not there: {found}.", remedy="Choose device auto or cpu."
+            )
         return torch.device("cuda", index)
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise ResourceError("Device 'mps' is not there: this is no Apple GPU.", remedy="Choose device auto or cpu.")
+        raise ResourceError(
+            "Device 'mps' is not there: this is no Apple GPU.", remedy="Choose device auto or cpu."
+        )
     return torch.device(kind)
 
 
@@ -54,7 +58,9 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" and capable else torch.float32
     if device.type == "mps" or not capable:
-        raise ResourceError(f"Precision 'bf16' does not work on {device}.", remedy="Choose precision auto or fp32.")
+        raise ResourceError(
+            f"Precision 'bf16' does not work on {device}.", remedy="Choose precision auto or fp32."
+        )
     return torch.bfloat16
 
 

@@ -138,7 +138,11 @@ def _close(training: Training, result: Evaluation, rate: float, epoch_seconds: f
     if done.is_best:
         path = training.folder / checkpoints.best_name(done.epoch)
         checkpoints.save_weights(path, training.network, position.depth)
-        position.best_epoch, position.best_accuracy, position.best_loss = done.epoch, result.accuracy, result.loss
+        position.best_epoch, position.best_accuracy, position.best_loss = (
+            done.epoch,
+            result.accuracy,
+            result.loss,
+        )
     return done
 
 
@@ -146,7 +150,7 @@ def _steps(training: Training, phase_number: int) -> Generator[Event, None, bool
     """The remaining optimiser steps of an epoch; returns False when it was stopped."""
     config, position, phase = training.config, training.position, training.phases[phase_number]
     prefix, suffix = split(training.network, phase.frozen_stages)
-    train_mode(training.network, phase.frozen_stages)
+    train_mode(training.network, phase.frozen_stages, keep_statistics=config.batchnorm == "keep")
     steps = training.steps_per_epoch
     phase_step = (position.epoch - training.first_epoch(phase_number)) * steps
     batches = train_batches(

@@ -50,6 +50,7 @@ def resolve(config: TrainConfig, train_photos: int) -> tuple[TrainConfig, Prepro
     filled = dataclasses.replace(
         recipes.resolve(config, stages, train_photos),
         weights=choice.name if choice else "random",
+        batchnorm=_batchnorm(config.batchnorm, choice),
         batch_size=config.batch_size or auto_batch_size(train_photos, device),
         image_size=size,
     )
@@ -65,6 +66,10 @@ def choose_weights(config: TrainConfig) -> WeightChoice | None:
     if config.recipe == "scratch":
         return None
     return find_weights(get_backbone(config.backbone), config.weights)
+
+
+def _batchnorm(asked: str, choice: WeightChoice | None) -> str:
+    return ("keep" if choice else "adapt") if asked == "auto" else asked
 
 
 def start_network(

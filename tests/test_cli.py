@@ -1,0 +1,200 @@
+"""The command line as a program sees it: exit codes, and one JSON object as the last line of standard output."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tl_app import cli, runs
+
+TINY = "--backbone mobilenet_v3_small --weights random --recipe full --epochs 2 --image-size 32".split()
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, dict[str, Any], str]:
+    """Runs a command with --json; returns its exit code, its object and what it wrote to standard error."""
+    code = cli.run([*map(str, arguments), "--json"])
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert len(lines) == 1, captured.out
+    return code, json.loads(lines[0]), captured.err
+
+
+@pytest.fixture
+def run(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    code, result, _ = call(capsys, "train", photos, *TINY, "--runs-dir", tmp_path / "runs", "--name", "tiny")
+    assert code == 0
+    return result
+
+
+def test_train_reports_all_it_should(run: dict[str, Any], photos: Path) -> None:
+    assert set(run) >= {
+        *(
+            "run",
+            "best_epoch",
+            "val_accuracy",
+            "val_loss",
+            "classes",
+            "train_images",
+            "val_images",
+            "seconds",
+        ),
+        *("images_per_second", "trainable_parameters", "total_parameters"),
+    }
+    assert Path(run["run"]).is_dir() and run["name"] == "tiny"
+    assert (run["classes"], run["train_images"], run["val_images"]) == (["blue", "red"], 20, 4)
+    assert 0 <= run["val_accuracy"] <= 1 and run["trainable_parameters"] == run["total_parameters"] > 10**6
+
+
+def test_predict_names_every_photo_and_says_why_not(
+    run: dict[str, Any], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes((photos / "red" / "00.png").read_bytes()[:300])
+    missing = tmp_path / "missing.jpg"
+    code, answer, _ = call(capsys, "predict", run["run"], photos / "red" / "00.png", broken, missing)
+    assert code == 0
+    good, *bad = answer["predictions"]
+    assert set(good) == {"path", "label", "confidence", "top"}
+    assert good["label"] in ("red", "blue") and good["top"][0]["label"] == good["label"]
+    assert sum(each["confidence"] for each in good["top"]) == pytest.approx(1, abs=1e-5)
+    assert [each["path"] for each in bad] == [str(broken), str(missing)]
+    assert all(set(each) == {"path", "error"} and each["error"] for each in bad)
+
+
+def test_predict_by_name_and_with_a_folder(
+    run: dict[str, Any], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, answer, _ = call(
+        capsys, "predict", "tiny", photos / "red", "--runs-dir", tmp_path / "runs", "--top", "1"
+    )
+    assert code == 0 and len(answer["predictions"]) == 12
+    assert all(len(each["top"]) == 1 for each in answer["predictions"])
+
+
+def test_evaluate_agrees_with_training(
+    run: dict[str, Any], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, answer, _ = call(capsys, "evaluate", run["run"])
+    assert code == 0 and (answer["split"], answer["images"]) == ("val", 4)
+    assert answer["accuracy"] == pytest.approx(run["val_accuracy"])
+    assert answer["loss"] == pytest.approx(run["val_loss"], rel=1e-5)
+    shutil.copytree(photos / "red", tmp_path / "other" / "red")
+    code, answer, _ = call(capsys, "evaluate", run["run"], tmp_path / "other")
+    assert code == 0 and (answer["split"], answer["images"]) == ("test", 12)
+    assert answer["per_class"]["blue"]["images"] == 0
+    (tmp_path / "other" / "red").rename(tmp_path / "other" / "green")
+    code, answer, _ = call(capsys, "evaluate", run["run"], tmp_path / "other")
+    assert code == 3 and "does not know: green" in answer["error"]
+
+
+def test_inspect_counts_and_names_what_is_left_out(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "red" / "00.png").write_bytes(b"no photo at all")
+    code, answer, _ = call(capsys, "inspect", photos)
+    assert code == 0 and answer["classes"] == ["blue", "red"] and answer["made_split"]
+    assert [each["path"] for each in answer["left_out"]] == ["red/00.png"]
+    assert answer["train_images"] + answer["val_images"] == 23
+
+
+def test_backbones_lists_every_architecture(capsys: pytest.CaptureFixture[str]) -> None:
+    import torchvision
+
+    code, answer, _ = call(capsys, "backbones")
+    names = {each["name"] for each in answer["backbones"]}
+    assert code == 0 and names == set(torchvision.models.list_models(module=torchvision.models))
+    assert all(each["weights"] and each["stages"] for each in answer["backbones"])
+    _, answer, _ = call(capsys, "backbones", "vit_b_16")
+    (vit,) = (each for each in answer["backbones"] if each["name"] == "vit_b_16")
+    assert any("SWAG" in each["name"] and each["licence"] for each in vit["weights"])
+
+
+def test_runs_lists_the_run_with_its_command(
+    run: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, answer, _ = call(capsys, "runs", "--runs-dir", tmp_path / "runs")
+    (listed,) = answer["runs"]
+    assert code == 0 and listed["name"] == "tiny" and listed["state"] == "completed"
+    assert listed["command"].startswith("tl-app train ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "{photos}", "--recipe", "magic"], 2, "recipe is 'magic'. Allowed: head, partial"),
+        (["train", "{photos}", "--backbone", "resnet19"], 2, "resnet1"),
+        (["train", "{photos}", "--freeze", "99", *TINY[:4]], 2, "has 8 stages"),
+        (["train", "{photos}", "--freeze", "head", "--recipe", "full"], 2, "does not go with freezing depth"),
+        (["train", "{photos}", "--epochs", "many"], 2, "'--epochs'"),
+        (["train"], 2, "DATA"),
+        (["fly"], 2, "fly"),
+        (["train", "{photos}/nowhere"], 3, "nowhere"),
+        (["train", "{photos}/red"], 3, "class"),
+        (["inspect", "{photos}/red/00.png"], 3, "zip"),
+        (["train", "{photos}", *TINY, "--device", "cuda:7"], 4, "Device 'cuda:7' is not there"),
+        (["predict", "nothing", "x.jpg"], 2, "There is no run 'nothing'"),
+        (["evaluate", "nothing"], 2, "There is no run 'nothing'"),
+        (["resume", "nothing"], 2, "There is no run 'nothing'"),
+    ],
+)
+def test_errors_have_their_codes_and_say_what_to_do(
+    photos: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    filled = [argument.format(photos=photos) for argument in arguments]
+    got, answer, err = call(capsys, *filled)
+    assert got == code == answer["exit_code"]
+    assert message in answer["error"] and answer["error"] in err
+
+
+def test_without_json_people_read_tables(
+    run: dict[str, Any], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, expected in (
+        (["predict", run["run"], str(photos / "red" / "00.png")], "confidence"),
+        (["evaluate", run["run"]], "Accuracy"),
+        (["inspect", str(photos)], "train"),
+        (["backbones", "resnet"], "resnet18"),
+        (["runs", "--runs-dir", str(tmp_path / "runs")], "tiny"),
+        (["resume", run["run"]], ""),
+    ):
+        code = cli.run(arguments)
+        captured = capsys.readouterr()
+        assert expected in captured.out and code == (2 if arguments[0] == "resume" else 0)
+
+
+def test_help_is_quick() -> None:
+    """Loosely bounded here (a loaded machine); that torch stays out is what `test_config` checks exactly."""
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "tl_app", "--help"], capture_output=True, text=True, check=True
+    )
+    assert time.monotonic() - started < 5
+    for command in ("ui", "train", "resume", "evaluate", "predict", "backbones", "inspect", "runs"):
+        assert f" {command} " in done.stdout
+
+
+def test_ctrl_c_keeps_the_best_and_says_130(photos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tl_app", "train", str(photos), *TINY, "--json", "--name", "long"]
+    command[command.index("--epochs") + 1] = "1000"
+    process = subprocess.Popen(
+        [*command, "--runs-dir", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not _epochs_done(tmp_path):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    result = json.loads(out.splitlines()[-1])
+    assert result["state"] == "stopped" and result["best_epoch"] >= 1
+    assert runs.open_run("long", tmp_path).resumable
+
+
+def _epochs_done(folder: Path) -> int:
+    return next((info.epochs_done for info in runs.list_runs(folder)), 0)
