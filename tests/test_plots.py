@@ -28,14 +28,14 @@ def _trace(figure: dict, name: str, axis: str | None = None) -> dict:
 
 def test_an_epoch_ends_where_its_number_is():
     figure = plots.curves(_snapshot(20, rows=2, best=2))
-    assert _trace(figure, "training, each step")["x"][9] == 1.0
-    assert _trace(figure, "training, each step")["x"][19] == 2.0
+    assert _trace(figure, "training, step")["x"][9] == 1.0
+    assert _trace(figure, "training, step")["x"][19] == 2.0
     assert _trace(figure, "validation")["x"] == [1.0, 2.0]
 
 
 def test_steps_after_the_last_epoch_go_on_towards_the_next():
     figure = plots.curves(_snapshot(15, rows=1))
-    assert _trace(figure, "training, each step")["x"][-1] == pytest.approx(1.5)
+    assert _trace(figure, "training, step")["x"][-1] == pytest.approx(1.5)
 
 
 def test_the_best_epoch_is_marked_in_both_plots():
@@ -50,7 +50,7 @@ def test_a_long_run_is_thinned_out_with_its_peaks_kept():
     snapshot.step_points[7777] = (7778, 9.0)
     snapshot.step_points[12_345] = (12_346, -1.0)
     figure = plots.curves(snapshot)
-    losses = _trace(figure, "training, each step")["y"]
+    losses = _trace(figure, "training, step")["y"]
     assert len(losses) <= plots.MAX_POINTS
     assert max(losses) == 9.0 and min(losses) == -1.0
     assert all(len(trace["x"]) <= plots.MAX_POINTS for trace in figure["data"])
@@ -60,7 +60,7 @@ def test_a_loss_that_is_no_number_becomes_a_gap():
     snapshot = _snapshot(3)
     snapshot.step_points[1] = (2, math.nan)
     figure = plots.curves(snapshot)
-    assert _trace(figure, "training, each step")["y"] == [1.0, None, pytest.approx(0.3333, abs=1e-4)]
+    assert _trace(figure, "training, step")["y"] == [1.0, None, pytest.approx(0.3333, abs=1e-4)]
     json.dumps(figure, allow_nan=False)
 
 
@@ -96,7 +96,9 @@ class _Index:
 
 def test_bars_per_class_and_split():
     figure = plots.class_counts(_Index({"ants": {"train": 3, "val": 1}, "bees": {"train": 2, "val": 2}}))
-    assert {t["name"]: t["x"] for t in figure["data"]} == {"training": [3, 2], "validation": [1, 2]}
+    bars = [trace for trace in figure["data"] if trace["type"] == "bar"]
+    assert {t["name"]: t["x"] for t in bars} == {"training": [3, 2], "validation": [1, 2]}
+    assert figure["data"][-1]["text"] == [" 4", " 4"]
     assert figure["layout"]["yaxis"]["ticktext"] == ["ants", "bees"]
 
 

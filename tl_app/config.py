@@ -87,7 +87,7 @@ class TrainConfig:
     lr_backbone: float | None = _setting(
         None,
         "Learning rate, backbone",
-        "Step size for unfrozen pretrained stages; empty: a tenth of the head's.",
+        "Step size for unfrozen pretrained stages; empty: a twentieth of the head's.",
         group="advanced",
         low=1e-8,
         high=10.0,

@@ -87,14 +87,18 @@ def class_counts(index: Counted) -> dict[str, Any]:
     """One bar per class, stacked by split, in the order of the classes from top to bottom."""
     counts = index.counts()
     classes = list(counts)
+    totals = [sum(row.values()) for row in counts.values()]
     splits = [s for s in _SPLIT_COLOURS if any(row.get(s) for row in counts.values())]
-    data = [_split_bars(counts, classes, split) for split in splits]
-    layout = _layout(height=110 + 24 * max(2, len(classes)), uirevision="classes")
-    layout |= {"barmode": "stack", "bargap": 0.35, "hovermode": "closest"}
-    layout["legend"]["traceorder"] = "normal"
-    layout["xaxis"] |= {"title": {"text": "Photos", "standoff": 6}, "rangemode": "tozero"}
+    data = [*(_split_bars(counts, classes, split) for split in splits), _bar_ends(totals)]
+    layout = _layout(height=56 + 26 * max(2, len(classes)), uirevision="classes")
+    layout |= {"barmode": "stack", "bargap": 0.4, "hovermode": "closest", "dragmode": False}
+    layout["margin"] = {"l": 8, "r": 8, "t": 36, "b": 12}
+    layout["legend"] |= {"traceorder": "normal", "y": 1.0}
+    # Every bar ends in its number; the list may be longer than the screen, and an axis at its end is of no use.
+    layout["xaxis"] = {"visible": False, "range": [0, 1.18 * max(totals, default=1)], "fixedrange": True}
     layout["yaxis"] = _axis() | {
-        "autorange": "reversed",
+        "range": [len(classes) - 0.5, -0.5],
+        "fixedrange": True,
         "showgrid": False,
         "tickmode": "array",
         "tickvals": list(range(len(classes))),
@@ -170,7 +174,7 @@ def _step_traces(points: Sequence[tuple[int, float]], epoch_of: EpochAxis) -> li
     raw_steps, raw = thin_out(steps, losses)
     line = smooth(losses, span=max(5, len(losses) // 40))
     kept = _evenly(len(steps), most=500)
-    each = _line("training, each step", epoch_of(raw_steps), raw, width=1) | {"opacity": 0.35}
+    each = _line("training, step", epoch_of(raw_steps), raw, width=1) | {"opacity": 0.42}
     each |= {"customdata": [int(s) for s in raw_steps], "hovertemplate": "step %{customdata}: %{y:.4f}"}
     average = _line(
         "training, smoothed", epoch_of([steps[i] for i in kept]), [line[i] for i in kept], width=2.5
@@ -183,9 +187,9 @@ def _epoch_traces(rows: Sequence[EpochDone]) -> list[dict[str, Any]]:
     accuracy = {"yaxis": "y2", "showlegend": False, "hovertemplate": "%{y:.1%}"}
     dots = {"mode": "markers"}  # over the smoothed line of the steps, which shows the way between
     return [
-        _points("training, each epoch", x, [r.train_loss for r in rows], TRAIN, "circle-open") | dots,
+        _points("training, epoch", x, [r.train_loss for r in rows], TRAIN, "circle-open") | dots,
         _points("validation", x, [r.val_loss for r in rows], VALIDATION, "diamond"),
-        _points("training, each epoch", x, [r.train_accuracy for r in rows], TRAIN, "circle-open") | accuracy,
+        _points("training, epoch", x, [r.train_accuracy for r in rows], TRAIN, "circle-open") | accuracy,
         _points("validation", x, [r.val_accuracy for r in rows], VALIDATION, "diamond") | accuracy,
     ]
 
@@ -237,6 +241,20 @@ def _split_bars(counts: dict[str, dict[str, int]], classes: list[str], split: st
         "customdata": [_escape(name) for name in classes],
         "marker": {"color": _SPLIT_COLOURS[split]},
         "hovertemplate": "%{customdata}: %{x}",
+    }
+
+
+def _bar_ends(totals: list[int]) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "text",
+        "x": totals,
+        "y": list(range(len(totals))),
+        "text": [f" {total:,}" for total in totals],
+        "textposition": "middle right",
+        "cliponaxis": False,
+        "hoverinfo": "skip",
+        "showlegend": False,
     }
 
 

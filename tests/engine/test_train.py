@@ -11,7 +11,7 @@ from tests.engine.conftest import Trainer, tensors
 from tl_app.engine import epoch, step
 from tl_app.engine.checkpoints import LAST, START, read_position
 from tl_app.engine.evaluate import Evaluation
-from tl_app.errors import DivergedError, ResourceError
+from tl_app.errors import DivergedError, ResourceError, UsageError
 from tl_app.events import (
     CheckpointSaved,
     EpochDone,
@@ -245,3 +245,16 @@ def test_not_even_two_photos_fit(trainer: Trainer, tmp_path: Path, monkeypatch: 
         ResourceError, match="Not even 2 photos at a time fit into the memory of cpu. Choose a smaller"
     ):
         list(trainer(tmp_path / "run"))
+
+
+def test_bf16_trains_too(trainer: Trainer, tmp_path: Path) -> None:
+    events = list(trainer(tmp_path / "run", recipe="partial", precision="bf16"))
+    (started,) = (event for event in events if isinstance(event, PhaseStarted))
+    assert started.precision == "bf16" and isinstance(events[-1], Finished)
+    assert all(value.dtype != torch.bfloat16 for value in tensors(tmp_path / "run").values())
+
+
+def test_a_batch_of_one_and_batchnorm(trainer: Trainer, tmp_path: Path) -> None:
+    list(trainer(tmp_path / "head", recipe="head", batch_size=1, epochs=1))  # frozen: nothing to average
+    with pytest.raises(UsageError, match="cannot train on one photo at a time. The batch size must be at least 2"):
+        list(trainer(tmp_path / "full", recipe="full", batch_size=1, epochs=1))

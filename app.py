@@ -1,0 +1,6 @@
+"""Starts the page; there is no logic here."""
+
+from tl_app.ui.app import launch
+
+if __name__ == "__main__":
+    launch()

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from tl_app import runs
+from tl_app.errors import UsageError
+from tl_app.ui import form, settings, train_tab
+from tl_app.ui.strip import summaries, value_of
+from tl_app.ui.workspace import Workspace
+
+SKIP = gr.skip()
+
+
+class FakeJob:
+    """A job whose snapshot a test moves by hand."""
+
+    def __init__(self, path: Path) -> None:
+        from tl_app.snapshot import Snapshot
+
+        self.path, self.name, self.is_alive = path, path.name, True
+        self.state = Snapshot(
+            version=1, run=path.name, run_path=str(path), state="running", backbone="resnet18"
+        )
+
+    @property
+    def version(self) -> int:
+        return self.state.version
+
+    def snapshot(self) -> Any:
+        return self.state.copy()
+
+
+@pytest.fixture
+def work(home: Path) -> Workspace:
+    return Workspace(home / "runs")
+
+
+@pytest.fixture
+def acts(work: Workspace) -> train_tab._Acts:
+    return train_tab._Acts(work)
+
+
+@pytest.fixture
+def form_acts(work: Workspace) -> settings._Acts:
+    return settings._Acts(work)
+
+
+def test_a_tick_changes_nothing_while_the_run_stands_still(
+    work: Workspace, acts: train_tab._Acts, home: Path
+):
+    job = FakeJob(home / "runs" / "one")
+    work.worker.job = job  # type: ignore[assignment]
+    first = acts.tick(None, "")
+    again = acts.tick(first[0], "")  # once more after the last change
+    assert again[2:4] == first[2:4]
+    assert acts.tick(again[0], "") == SKIP
+    job.state.version += 1
+    assert acts.tick(again[0], "") != SKIP
+
+
+def test_a_tick_notices_that_the_thread_ended(work: Workspace, acts: train_tab._Acts, home: Path):
+    job = FakeJob(home / "runs" / "one")
+    work.worker.job = job  # type: ignore[assignment]
+    drawn = acts.redraw("", settled=True)
+    job.is_alive = False
+    assert acts.tick(drawn[0], "") != SKIP
+
+
+def test_each_page_has_its_own_place(work: Workspace, acts: train_tab._Acts, home: Path):
+    work.worker.job = FakeJob(home / "runs" / "one")  # type: ignore[assignment]
+    acts.tick(None, "")
+    assert acts.tick(None, "") != SKIP, "a second browser gets everything as well"
+
+
+def test_nothing_to_show_is_no_error(acts: train_tab._Acts):
+    drawn = acts.redraw("")
+    assert "No run yet" in drawn[5]
+    assert acts.tick((None, True), "") == SKIP
+
+
+def test_start_says_why_it_waits(work: Workspace, photos: Path):
+    index = work.scan(str(photos))
+    assert "Data tab" in train_tab.start_line(None, "")
+    assert "ants-1 is being trained" in train_tab.start_line(index, "ants-1")
+    assert "Ready: 20 training photos in 2 classes." in train_tab.start_line(index, "")
+
+
+def test_start_without_photos_says_what_to_do(acts: train_tab._Acts):
+    with pytest.raises(gr.Error, match="Data tab"):
+        acts.start("", "", **form.shown(form.TrainConfig()))
+
+
+@pytest.mark.parametrize(
+    ("before", "depth", "after"),
+    [
+        ("head", 9, "head"),
+        ("head", 8, "partial"),
+        ("head", 0, "full"),
+        ("scratch", 0, "scratch"),
+        ("scratch", 1, "partial"),
+        ("full", 0, "full"),
+        ("full", 9, "head"),
+    ],
+)
+def test_recipe_and_depth_never_contradict_each_other(before: str, depth: int, after: str):
+    assert settings.recipe_of(before, depth, stages=9) == after
+
+
+def test_choosing_a_recipe_moves_the_slider(form_acts: settings._Acts):
+    for recipe, expected in {"head": 9, "full": 0, "scratch": 0}.items():
+        weights, _, slider, strip = form_acts.recipe_chosen("mobilenet_v2", recipe, "default", "")
+        assert slider["value"] == strip["depth"] == expected
+        assert weights["value"] == ("random" if recipe == "scratch" else "default")
+        assert weights["interactive"] is (recipe != "scratch")
+    assert 0 < form_acts.recipe_chosen("mobilenet_v2", "partial", "default", "")[2]["value"] < 9
+
+
+def test_another_backbone_brings_its_own_stages_and_weights(form_acts: settings._Acts):
+    weights, facts, slider, strip = form_acts.backbone_chosen("resnet18", "head", "")
+    assert slider["maximum"] == len(strip["stages"]) == 5
+    assert weights["value"] == "default" and [v for _, v in weights["choices"]][-1] == "random"
+    assert "11.7 M" in facts
+
+
+def test_a_group_keeps_the_chosen_backbone_in_the_list(form_acts: settings._Acts):
+    names = [name for _, name in form_acts.group_chosen("accurate", "mobilenet_v2")["choices"]]
+    assert names[0] == "mobilenet_v2" and "vit_h_14" in names
+
+
+def test_the_strip_says_what_is_trained():
+    texts = summaries([100, 300], head=100)
+    assert texts == [
+        "Everything is trained: 500 of 500 parameters (100 %).",
+        "400 of 500 parameters (80 %) are trained; 1 of 2 stages are frozen.",
+        "Only the head is trained: 100 of 500 parameters (20 %). All 2 stages are frozen.",
+    ]
+
+
+def test_the_strip_counts_the_new_head():
+    assert value_of("resnet18", 5, classes=2)["head"]["parameters"] == "1,026"
+
+
+def test_train_stop_and_try_from_the_page(work: Workspace, acts: train_tab._Acts, photos: Path, home: Path):
+    work.scan(str(photos))
+    values = form.shown(form.TrainConfig()) | {
+        "backbone": "squeezenet1_1",
+        "weights": "random",
+        "epochs": "1",
+        "image_size": "32",
+        "device": "cpu",
+    }
+    acts.start(str(photos), "first", **values)
+    job = work.worker.job
+    assert job is not None and job.wait(120) and job.error is None
+    drawn = acts.redraw(str(photos))
+    assert "completed" in drawn[5]
+    assert drawn[1]["interactive"] is True and drawn[3]["interactive"] is False
+    assert acts.best_run() == "first"
+    with pytest.raises(gr.Error, match="complete"):
+        acts.resume(str(photos))
+    assert [info.name for info in runs.list_runs(home / "runs")] == ["first"]
+
+
+def test_a_run_of_an_earlier_process_waits_to_be_resumed(work: Workspace, home: Path, photos: Path):
+    acts = train_tab._Acts(work)
+    work.scan(str(photos))
+    values = form.shown(form.TrainConfig()) | {
+        "backbone": "squeezenet1_1",
+        "weights": "random",
+        "epochs": "50",
+        "image_size": "32",
+        "device": "cpu",
+    }
+    acts.start(str(photos), "long", **values)
+    acts.stop(str(photos))
+    assert work.worker.job is not None and work.worker.job.wait(120)
+    later = Workspace(home / "runs")
+    drawn = train_tab._Acts(later).redraw("")
+    assert "long" in drawn[5] and drawn[3]["interactive"] is True
+    later.forget(home / "runs" / "long")
+    assert later.snapshot() is None
+
+
+def test_an_unknown_run_cannot_be_resumed(acts: train_tab._Acts):
+    with pytest.raises(gr.Error, match="Runs tab"):
+        acts.resume("")
+    with pytest.raises(UsageError, match="no run"):
+        acts.work.worker.resume("nothing")

@@ -1,0 +1,219 @@
+"""The app as a whole: the four tabs, what one tab does to another, the clock, and the server around it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import threading
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from tl_app import resources
+from tl_app.errors import ResourceError
+from tl_app.ui import data_tab, runs_tab, theme, train_tab, try_tab
+from tl_app.ui.blocks import html
+from tl_app.ui.data_tab import DataTab
+from tl_app.ui.runs_tab import RunsTab
+from tl_app.ui.toasts import toasts
+from tl_app.ui.train_tab import TrainTab
+from tl_app.ui.try_tab import TryTab
+from tl_app.ui.workspace import Workspace
+
+_TITLE = "tl-app"
+_TICK_SECONDS = 1.0
+_TITLES = data_tab.TITLES | train_tab.TITLES | try_tab.TITLES | runs_tab.TITLES
+
+
+def create_app(runs_dir: Path | None = None) -> gr.Blocks:
+    """The page with all its tabs, not yet served.
+
+    Args:
+        runs_dir: Where runs are kept; None for the user's own place.
+    """
+    return _create(Workspace(runs_dir))
+
+
+def launch(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    runs_dir: Path | None = None,
+    open_browser: bool = True,
+    data: str | None = None,
+) -> None:
+    """Serves the app until it is interrupted.
+
+    Args:
+        host: Address to listen on; the default can be reached from this machine only.
+        port: Port to listen on.
+        runs_dir: Where runs are kept; None for the user's own place.
+        open_browser: Opens the page by itself where there is a screen to open it on.
+        data: A folder or zip of photos to begin with.
+
+    Raises:
+        ResourceError: The port is taken.
+        DataError: ``data`` cannot be used.
+    """
+    _check_port(host, port)
+    work = Workspace(runs_dir)
+    if data is not None:
+        work.scan(str(Path(data).expanduser()))
+    demo = _create(work)
+    _trust_own_address()
+    demo.launch(server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, **launch_options())
+    url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}/"
+    print(f"tl-app is running at {url} (Ctrl+C ends it)", flush=True)
+    if open_browser and has_screen():
+        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+    try:
+        demo.block_thread()
+    finally:
+        work.worker.close()
+
+
+def launch_options() -> dict[str, Any]:
+    """What ``Blocks.launch`` is given besides the address."""
+    return {
+        "theme": theme.theme(),
+        "css_paths": [theme.style_sheet()],
+        "favicon_path": str(theme.icon()),
+        "pwa": True,
+        "footer_links": ["settings"],
+        "run_history": False,
+        "ssr_mode": False,
+        "share": False,
+        "show_error": True,
+        "enable_monitoring": False,
+        "mcp_server": False,
+        "app_kwargs": {"routes": theme.routes()},
+    }
+
+
+def has_screen() -> bool:
+    """Whether a browser opened here would be seen by whoever started the app."""
+    if os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_TTY") or os.environ.get("CI"):
+        return False
+    if platform.system() == "Linux":
+        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return True
+
+
+def _create(work: Workspace) -> gr.Blocks:
+    # In a folder of our own: the system's temporary one is shared, and another user's gradio may own it.
+    os.environ["GRADIO_TEMP_DIR"] = str(resources.cache_dir() / "page")
+    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as demo:
+        html(_header(), elem_id="tl-header")
+        with gr.Tabs(selected="data", elem_id="tl-tabs") as tabs:
+            with gr.Tab("Data", id="data"):
+                data = data_tab.build(work)
+            with gr.Tab("Train", id="train"):
+                train = train_tab.build(work, data.source, data.quick_start, data.quick_why)
+            with gr.Tab("Try it", id="try") as try_page:
+                trial = try_tab.build(work)
+            with gr.Tab("Runs", id="runs") as runs_page:
+                stored = runs_tab.build(work)
+        _explain_buttons()
+        clock = gr.Timer(_TICK_SECONDS)
+        _wire_photos(data, train, tabs)
+        _wire_clock(demo, clock, data, train, tabs)
+        _wire_trial(train, trial, stored, tabs, try_page)
+        _wire_runs(data, train, stored, tabs, runs_page)
+    # Ticks and sliders do not queue; scans, downloads and predictions do, several side by side.
+    demo.queue(default_concurrency_limit=8, max_size=64)
+    return demo
+
+
+def _header() -> str:
+    return (
+        f'<header class="tl-header">{theme.asset("logo.svg")}<div><h1>{_TITLE}</h1>'
+        "<p>Turn a folder of labelled photos into a classifier you can trust.</p></div></header>"
+    )
+
+
+def _explain_buttons() -> None:
+    gr.HTML(
+        html_template="<span hidden></span>",
+        js_on_load=theme.script("titles"),
+        apply_default_css=False,
+        elem_id="tl-titles",
+        titles=_TITLES,
+    )
+
+
+def _wire_photos(data: DataTab, train: TrainTab, tabs: gr.Tabs) -> None:
+    """Photos chosen on the Data tab reach the form, and two clicks are enough to train."""
+    form, told_of = train.settings.form, train.settings.acts.photos_chosen
+    network = [data.source, form["backbone"], form["freeze"]]
+    for chosen in data.scan:
+        told = chosen.success(told_of, network, train.settings.photos, show_progress="hidden")
+        told.then(train.acts.redraw, data.source, train.live, show_progress="hidden")
+    data.to_train.click(_go_to("train"), None, tabs, queue=False, show_progress="hidden")
+    started = data.quick_start.click(
+        train.acts.start, [data.source, train.settings.run_name], train.live, inputs_kwargs=form
+    )
+    started.success(_go_to("train"), None, tabs, show_progress="hidden")
+
+
+def _wire_clock(demo: gr.Blocks, clock: gr.Timer, data: DataTab, train: TrainTab, tabs: gr.Tabs) -> None:
+    """Once a second the run, when it moved; everything at once for a page that was just opened."""
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+    clock.tick(train.acts.tick, [train.seen, data.source], train.live, **quiet)
+    # The running run first: it does not wait for the thumbnails of the photos.
+    demo.load(train.acts.redraw, data.source, train.live, **quiet)
+    demo.load(
+        lambda: gr.Tabs(selected="train") if train.acts.work.running() else gr.skip(), None, tabs, **quiet
+    )
+    restored = demo.load(data.fill, None, data.chosen, **quiet)
+    restored.then(train.acts.redraw, data.source, train.live, **quiet)
+    network = [data.source, train.settings.form["backbone"], train.settings.form["freeze"]]
+    restored.then(train.settings.acts.restore, network, train.settings.all, **quiet)
+
+
+def _wire_trial(train: TrainTab, trial: TryTab, stored: RunsTab, tabs: gr.Tabs, page: gr.Tab) -> None:
+    """Ways to the Try it tab: its own, from the run just trained, from the list of runs."""
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+    page.select(trial.acts.refresh, [trial.kind, trial.name], trial.model, **quiet)
+    asked = train.try_it.click(lambda: trial.acts.use_run(train.acts.best_run()), None, trial.model, **quiet)
+    asked.success(_go_to("try"), None, tabs, **quiet).then(trial.acts.again, trial.asked, trial.shown)
+    used = stored.use.click(trial.acts.use_run, stored.open_name, trial.model, **quiet)
+    used.success(_go_to("try"), None, tabs, **quiet).then(trial.acts.again, trial.asked, trial.shown)
+
+
+def _wire_runs(data: DataTab, train: TrainTab, stored: RunsTab, tabs: gr.Tabs, page: gr.Tab) -> None:
+    """The list of runs is read when its tab opens; resuming goes on at the Train tab."""
+    page.select(stored.acts.refresh, stored.open_name, stored.listed, queue=False, show_progress="hidden")
+
+    @toasts
+    def resume(name: str, source: str) -> tuple[Any, ...]:
+        return train.acts.resume_run(runs_tab.checked(name), source)
+
+    resumed = stored.resume.click(resume, [stored.open_name, data.source], train.live, show_progress="hidden")
+    resumed.success(_go_to("train"), None, tabs, show_progress="hidden")
+
+
+def _go_to(tab: str) -> Any:
+    return lambda: gr.Tabs(selected=tab)
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        if os.name != "nt":  # there it would let two programs share the port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ResourceError(
+                f"Port {port} on {host} cannot be used: {error.strerror or error}.",
+                remedy=f"Is tl-app running already, at http://{host}:{port}/? Or choose another with --port.",
+            ) from error
+
+
+def _trust_own_address() -> None:
+    """Gradio asks its own server whether it is up; a proxy set for the internet must not answer."""
+    for name in ("no_proxy", "NO_PROXY"):
+        known = os.environ.get(name, "")
+        os.environ[name] = ",".join(part for part in (known, "127.0.0.1", "localhost") if part)

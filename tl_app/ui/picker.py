@@ -1,0 +1,87 @@
+"""The choice of backbone and weights: groups, figures, and what is on disk already."""
+
+from __future__ import annotations
+
+from tl_app.backbones.catalogue import (
+    TIERS,
+    BackboneSpec,
+    WeightChoice,
+    find_weights,
+    get_backbone,
+    list_backbones,
+)
+from tl_app.backbones.weights import is_on_disk
+from tl_app.errors import UsageError
+from tl_app.ui import markup, words
+
+GROUPS = [("All", "all"), *((tier.capitalize(), tier) for tier in TIERS)]
+
+
+def backbones(group: str = "all") -> list[tuple[str, str]]:
+    """(text, name) of a group's backbones: fast before balanced before accurate, in each the best first."""
+    specs = [spec for spec in list_backbones() if group in ("all", spec.tier)]
+    ordered = sorted(specs, key=lambda spec: (TIERS.index(spec.tier), -spec.top1, spec.label))
+    return [(_backbone_text(spec), spec.name) for spec in ordered]
+
+
+def weights(backbone: str) -> list[tuple[str, str]]:
+    """(text, name) of each choice of weights, the recommended first, none at all last."""
+    spec = get_backbone(backbone)
+    others = [choice for choice in spec.weights if not choice.is_default]
+    best = (f"{_weights_text(spec.default_weights)} · recommended", "default")
+    return [
+        best,
+        *((_weights_text(choice), choice.name) for choice in others),
+        ("None: random weights", "random"),
+    ]
+
+
+def facts(backbone: str, weights_name: str) -> str:
+    """The chosen backbone's figures as a card."""
+    spec = get_backbone(backbone)
+    try:
+        choice = find_weights(spec, weights_name)
+    except UsageError:  # a name left over from another backbone, for the moment until the list has changed
+        choice = spec.default_weights
+    pairs = [
+        ("Group", spec.tier),
+        ("ImageNet top-1", f"{choice.top1:.1f} %" if choice and choice.top1 else "–"),
+        ("Parameters", words.count(spec.parameters)),
+        ("GFLOPs a photo", f"{choice.gflops if choice else spec.gflops:.2g}"),
+        ("Photo size", f"{choice.preprocessing.crop if choice else spec.image_size} px"),
+        ("Weights", _place(choice)),
+    ]
+    licence = (
+        markup.message(f"Licence of these weights: {choice.licence}", "info")
+        if choice and choice.licence
+        else ""
+    )
+    return f'<div class="tl-card tl-tight">{markup.facts(pairs)}{licence}</div>'
+
+
+def as_they_are() -> list[tuple[str, str]]:
+    """(text, name) of pretrained networks that can name ImageNet's classes; those on disk first."""
+    specs = [spec for spec in list_backbones() if spec.default_weights.top1]
+    ordered = sorted(specs, key=lambda spec: (not is_on_disk(spec.default_weights), spec.label))
+    return [(f"{spec.label} · {_place(spec.default_weights)}", spec.name) for spec in ordered]
+
+
+def is_ready(backbone: str) -> bool:
+    """Whether its recommended weights are on disk."""
+    return is_on_disk(get_backbone(backbone).default_weights)
+
+
+def _backbone_text(spec: BackboneSpec) -> str:
+    saved = " · on disk" if any(is_on_disk(choice) for choice in spec.weights) else ""
+    return f"{spec.label} · {spec.tier} · {spec.top1:.1f} % · {words.count(spec.parameters)}{saved}"
+
+
+def _weights_text(choice: WeightChoice) -> str:
+    top1 = f" · {choice.top1:.1f} %" if choice.top1 else ""
+    return f"{choice.label}{top1} · {_place(choice)}"
+
+
+def _place(choice: WeightChoice | None) -> str:
+    if choice is None:
+        return "none"
+    return "on disk" if is_on_disk(choice) else f"{words.size(choice.download_bytes)} download"

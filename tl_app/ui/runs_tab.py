@@ -1,0 +1,310 @@
+"""The Runs tab: every run with its result; open one to see, use, resume, repeat or delete it."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from tl_app import plots, runs
+from tl_app.config import TrainConfig
+from tl_app.errors import UsageError
+from tl_app.runs import RunInfo
+from tl_app.snapshot import snapshot_of
+from tl_app.ui import form, markup, status, theme, words
+from tl_app.ui.blocks import figure, html
+from tl_app.ui.toasts import toasts
+from tl_app.ui.workspace import Workspace
+
+_EMPTY = "No runs yet. Each training becomes a run with its settings, curves and model, listed here."
+_HEADERS = ("Name", "State", "Accuracy", "Photos", "Backbone", "Recipe", "When")
+
+TITLES = {
+    "tl-use-run": "Opens the Try it tab with this run's best model.",
+    "tl-resume-run": "Goes on from the last checkpoint, on the Train tab.",
+    "tl-csv": "Saves every step and epoch of this run as a table.",
+    "tl-delete": "Asks once more before anything is deleted.",
+    "tl-really-delete": "Deletes the run's folder with its models. This cannot be undone.",
+    "tl-cancel-delete": "Keeps the run.",
+}
+
+
+@dataclass(frozen=True)
+class RunsTab:
+    """The components that other tabs, or the page as a whole, are wired to."""
+
+    open_name: gr.State
+    use: gr.Button
+    resume: gr.Button
+    listed: list[Any]  # outputs of `refresh`
+    acts: _Acts
+
+
+@dataclass(frozen=True)
+class _Parts:
+    open_name: gr.State
+    table: gr.HTML
+    choice: gr.Dropdown
+    panel: gr.Column
+    use: gr.Button
+    resume: gr.Button
+    csv: gr.DownloadButton
+    delete: gr.Button
+    confirm: gr.Row
+    really: gr.Button
+    cancel: gr.Button
+    card: gr.HTML
+    curves: gr.HTML
+    notices: gr.HTML
+    command: gr.Textbox
+    python: gr.Textbox
+    settings: gr.HTML
+
+    @property
+    def listed(self) -> list[Any]:
+        return [self.table, self.choice]
+
+    @property
+    def opened(self) -> list[Any]:
+        buttons = [self.use, self.resume, self.csv, self.delete, self.confirm]
+        shown = [self.card, self.curves, self.notices, self.command, self.python, self.settings]
+        return [self.open_name, self.panel, *buttons, *shown]
+
+
+def build(work: Workspace) -> RunsTab:
+    """Lays the tab out and binds its events."""
+    parts = _lay_out()
+    acts = _Acts(work)
+    quick = {"show_progress": "hidden"}
+    opened = parts.opened
+    parts.table.select(acts.row_chosen, None, [parts.choice, *opened], **quick)
+    parts.choice.input(acts.open, parts.choice, opened, **quick)
+    parts.delete.click(acts.ask, parts.open_name, [parts.delete, parts.confirm, parts.really], **quick)
+    parts.cancel.click(acts.keep, None, [parts.delete, parts.confirm], **quick)
+    parts.really.click(acts.delete, parts.open_name, [*parts.listed, *opened], **quick)
+    return RunsTab(
+        open_name=parts.open_name, use=parts.use, resume=parts.resume, listed=parts.listed, acts=acts
+    )
+
+
+def _lay_out() -> _Parts:
+    open_name = gr.State("")
+    choice = gr.Dropdown(
+        [],
+        value=None,
+        label="Open a run",
+        info="Type to search, or click a row of the table.",
+        elem_id="tl-run-choice",
+    )
+    table = gr.HTML(
+        markup.hint(_EMPTY),
+        label="Runs",
+        js_on_load=theme.script("rows"),
+        apply_default_css=False,
+        elem_id="tl-runs-table",
+    )
+    with gr.Column(visible=False, elem_id="tl-run-panel") as panel:
+        with gr.Row(elem_id="tl-run-buttons"):
+            use = gr.Button("Use on Try it", variant="primary", elem_id="tl-use-run", min_width=130)
+            resume = gr.Button("Resume", elem_id="tl-resume-run", min_width=110)
+            csv = gr.DownloadButton("Download curves (CSV)", elem_id="tl-csv", min_width=190)
+            delete = gr.Button("Delete", elem_id="tl-delete", min_width=100)
+        with gr.Row(visible=False, elem_id="tl-confirm") as confirm:
+            really = gr.Button("Really delete?", variant="stop", elem_id="tl-really-delete")
+            cancel = gr.Button("Cancel", elem_id="tl-cancel-delete")
+        card = html(elem_id="tl-opened-card")
+        curves = figure(
+            label="Loss and accuracy of the opened run",
+            hint="This run has no steps yet.",
+            elem_id="tl-opened-curves",
+        )
+        notices = html(elem_id="tl-opened-notices")
+        with gr.Row(equal_height=False):
+            with gr.Column(min_width=320):
+                command = gr.Textbox(
+                    label="Command that repeats this run",
+                    info="For a terminal; the same seed on the same machine gives the same result.",
+                    lines=2,
+                    max_lines=8,
+                    interactive=False,
+                    buttons=["copy"],
+                    elem_id="tl-command",
+                )
+                python = gr.Textbox(
+                    label="The same in Python",
+                    info="For a script or a notebook.",
+                    lines=3,
+                    max_lines=10,
+                    interactive=False,
+                    buttons=["copy"],
+                    elem_id="tl-python",
+                )
+            with gr.Column(min_width=320):
+                settings = html(elem_id="tl-opened-settings")
+    return _Parts(
+        open_name=open_name,
+        table=table,
+        choice=choice,
+        panel=panel,
+        use=use,
+        resume=resume,
+        csv=csv,
+        delete=delete,
+        confirm=confirm,
+        really=really,
+        cancel=cancel,
+        card=card,
+        curves=curves,
+        notices=notices,
+        command=command,
+        python=python,
+        settings=settings,
+    )
+
+
+@dataclass(frozen=True)
+class _Acts:
+    """The tab's event handlers."""
+
+    work: Workspace
+
+    def refresh(self, opened: str) -> tuple[Any, ...]:
+        """The list as it is now."""
+        found = runs.list_runs(self.work.runs_dir)
+        names = [info.name for info in found]
+        choice = gr.update(choices=names, value=opened if opened in names else None)
+        return table_of(found, opened), choice
+
+    @toasts
+    def row_chosen(self, event: gr.EventData) -> tuple[Any, ...]:
+        name = str((event._data or {}).get("name", ""))
+        return (name, *self._opened(name))
+
+    @toasts
+    def open(self, name: str | None) -> tuple[Any, ...]:
+        return self._opened(name or "")
+
+    def ask(self, name: str) -> tuple[Any, ...]:
+        """The first step of deleting: nothing happens yet."""
+        question = gr.update(value=f"Really delete {name}?")
+        return gr.update(interactive=False), gr.update(visible=True), question
+
+    def keep(self) -> tuple[Any, ...]:
+        return gr.update(interactive=True), gr.update(visible=False)
+
+    @toasts
+    def delete(self, name: str) -> tuple[Any, ...]:
+        info = runs.open_run(name, self.work.runs_dir)
+        runs.delete_run(info)
+        self.work.forget(info.path)
+        gr.Info(f"Run {markup.text(name)} is deleted.")
+        return (*self.refresh(""), *_closed())
+
+    def _opened(self, name: str) -> tuple[Any, ...]:
+        if not name:
+            return _closed()
+        info = runs.open_run(name, self.work.runs_dir)
+        snapshot = snapshot_of(info)
+        return (
+            info.name,
+            gr.update(visible=True),
+            gr.update(interactive=bool(info.best_epoch)),
+            gr.update(interactive=info.resumable and not self.work.running()),
+            gr.update(value=_csv_file(info)),
+            gr.update(interactive=not info.is_running),
+            gr.update(visible=False),
+            status.card(snapshot),
+            plots.curves(snapshot) if snapshot.step_points or snapshot.epoch_rows else None,
+            markup.notices(snapshot.notices),
+            runs.command_line(info),
+            runs.python_lines(info),
+            settings_table(info),
+        )
+
+
+def _closed() -> tuple[Any, ...]:
+    return ("", gr.update(visible=False), *[gr.skip()] * 11)
+
+
+def table_of(found: list[RunInfo], opened: str = "") -> str:
+    """All runs, newest first, as a table whose rows can be chosen; on a phone each row becomes a card."""
+    if not found:
+        return markup.hint(_EMPTY)
+    head = "".join(f'<th scope="col">{name}</th>' for name in _HEADERS)
+    body = "".join(_row(info, info.name == opened) for info in found)
+    return (
+        '<div class="tl-table tl-runs"><table><caption>Runs, newest first</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _row(info: RunInfo, is_open: bool) -> str:
+    config = info.config
+    cells = [
+        markup.text(info.name),
+        markup.badge(info.state),
+        markup.text(words.percent(info.val_accuracy)),
+        markup.text(Path(config.data).name),
+        markup.text(config.backbone),
+        markup.text(_recipe(config)),
+        markup.text(_when(info.created)),
+    ]
+    pairs = zip(_HEADERS, cells, strict=True)
+    inner = "".join(f'<td data-label="{header}">{cell}</td>' for header, cell in pairs)
+    name = markup.text(info.name)
+    return (
+        f'<tr data-name="{name}" tabindex="0" role="row" aria-selected="{str(is_open).lower()}">{inner}</tr>'
+    )
+
+
+def settings_table(info: RunInfo) -> str:
+    """Every setting, with what the automatic ones became."""
+    asked, used = info.asked.to_dict(), info.config.to_dict()
+    rows = []
+    for name, spec in form.FIELDS.items():
+        value = "automatic" if used[name] is None else str(used[name])
+        chosen = " (chosen automatically)" if asked[name] is None and used[name] is not None else ""
+        rows.append((spec.metadata["label"], value + chosen))
+    return markup.table(("Setting", "Value"), rows, caption="Settings")
+
+
+def _recipe(config: TrainConfig) -> str:
+    words_of = dict((value, text) for text, value in form.choices("recipe"))
+    depth = f", depth {config.freeze}" if config.recipe == "partial" and config.freeze is not None else ""
+    return words_of.get(config.recipe, config.recipe) + depth
+
+
+def _when(created: str) -> str:
+    try:
+        return datetime.fromisoformat(created).astimezone().strftime("%d %b %Y, %H:%M")
+    except ValueError:
+        return created
+
+
+def _csv_file(info: RunInfo) -> str:
+    """The curves as a file that gradio may serve: in its own folder, not in the user's."""
+    folder = Path(os.environ["GRADIO_TEMP_DIR"]) / "curves"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.csv"):
+        if time.time() - old.stat().st_mtime > 3600:
+            old.unlink(missing_ok=True)
+    file = folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', info.name)}.csv"
+    file.write_text(runs.history_csv(info.path), encoding="utf-8", newline="")
+    return str(file)
+
+
+def checked(name: str) -> str:
+    """The name of the opened run.
+
+    Raises:
+        UsageError: None is open.
+    """
+    if not name:
+        raise UsageError("No run is open.", remedy="Click a row of the table first.")
+    return name

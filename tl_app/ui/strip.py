@@ -1,0 +1,87 @@
+"""The network drawn as a strip of stages, frozen ones tinted, under the freezing-depth slider.
+
+The figures for every depth are worked out here once per backbone; the browser only picks one as one slides.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from tl_app.backbones.catalogue import get_backbone
+from tl_app.backbones.staged import head_parameters, stage_parameters
+from tl_app.ui import theme, words
+
+_TEMPLATE = (
+    '<div class="tl-strip">'
+    '<div class="tl-stages" role="group" aria-label="Stages of the network, input to head"></div>'
+    '<p class="tl-strip-text" aria-live="polite"></p></div>'
+)
+
+
+def strip(slider_id: str, value: dict[str, Any]) -> gr.HTML:
+    """The strip that follows the slider with that element id."""
+    return gr.HTML(
+        value=value,
+        label="Stages of the network",
+        html_template=_TEMPLATE,
+        js_on_load=theme.script("strip"),
+        apply_default_css=False,
+        elem_id="tl-strip",
+        slider=slider_id,
+    )
+
+
+def value_of(backbone: str, depth: int, classes: int) -> dict[str, Any]:
+    """What the strip shows.
+
+    Args:
+        backbone: Its name.
+        depth: The freezing depth chosen.
+        classes: Of the target task, for the size of the new head.
+    """
+    *stages, _ = stage_parameters(backbone)
+    head = head_parameters(backbone, classes)
+    return {
+        "backbone": get_backbone(backbone).label,
+        "stages": [_part(name, parameters) for name, parameters in stages],
+        "head": _part("head", head),
+        "depth": depth,
+        "summaries": summaries([parameters for _, parameters in stages], head),
+    }
+
+
+def stage_count(backbone: str) -> int:
+    """How many stages can be frozen."""
+    return len(stage_parameters(backbone)) - 1
+
+
+def summaries(stages: list[int], head: int) -> list[str]:
+    """One sentence for each freezing depth, 0 to all stages.
+
+    Args:
+        stages: Parameters per stage.
+        head: Parameters of the head.
+    """
+    total = sum(stages) + head
+    sentences = []
+    for depth in range(len(stages) + 1):
+        trained = total - sum(stages[:depth])
+        amount = f"{words.count(trained)} of {words.count(total)} parameters ({words.share(trained, total)})"
+        if depth == 0:
+            sentences.append(f"Everything is trained: {amount}.")
+        elif depth == len(stages):
+            sentences.append(f"Only the head is trained: {amount}. All {depth} stages are frozen.")
+        else:
+            sentences.append(f"{amount} are trained; {depth} of {len(stages)} stages are frozen.")
+    return sentences
+
+
+def _part(name: str, parameters: int) -> dict[str, Any]:
+    # Widths grow with the parameters, but slowly: late stages often have a hundred times those of the stem.
+    return {
+        "name": name,
+        "parameters": words.count(parameters),
+        "weight": round(max(1, parameters) ** 0.2, 2),
+    }

@@ -1,0 +1,276 @@
+"""The Try it tab: drop photos in, see what a run or a pretrained network says of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from tl_app import runs
+from tl_app.data.decode import EXTENSIONS
+from tl_app.errors import PhotoError, UsageError
+from tl_app.runs import RunInfo
+from tl_app.ui import markup, picker, theme, thumbnails, words
+from tl_app.ui.blocks import html
+from tl_app.ui.toasts import toasts
+from tl_app.ui.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tl_app.predictor import Prediction
+
+RUN, BACKBONE = "run", "backbone"
+_SIDE = 320
+_CARDS_KEPT = 60
+_EMPTY = "No photos yet. Drop some above: each gets a card with the most likely classes."
+
+_NO_PICTURE = '<div class="tl-no-picture" aria-hidden="true">?</div>'
+
+TITLES = {"tl-clear": "Removes all cards. Nothing else is deleted."}
+
+
+@dataclass(frozen=True)
+class TryTab:
+    """The components that other tabs, or the page as a whole, are wired to."""
+
+    model: list[Any]  # outputs of `models`, `refresh` and `use_run`
+    asked: list[Any]  # inputs of `again`
+    shown: list[Any]  # outputs of `again`
+    kind: gr.Radio
+    name: gr.Dropdown
+    acts: _Acts
+
+
+@dataclass(frozen=True)
+class _Parts:
+    kind: gr.Radio
+    name: gr.Dropdown
+    top: gr.Slider
+    used: gr.HTML
+    drop: gr.HTML
+    clear: gr.Button
+    cards: gr.HTML
+    seen: gr.State
+
+
+def build(work: Workspace) -> TryTab:
+    """Lays the tab out and binds its events."""
+    parts = _lay_out()
+    acts = _Acts(work)
+    model, asked = [parts.kind, parts.name], [parts.kind, parts.name, parts.top, parts.seen]
+    shown = [parts.seen, parts.cards, parts.clear, parts.used]
+    progress = {"show_progress_on": [parts.used]}
+    quick = {"queue": False, "show_progress": "hidden"}
+    for chosen in (
+        parts.kind.input(acts.models, parts.kind, [*model, parts.used], **quick),
+        parts.name.input(acts.model_chosen, model, parts.used, **quick),
+    ):
+        chosen.then(acts.again, asked, shown, **progress)
+    parts.top.release(acts.again, asked, shown, **progress)
+    parts.drop.upload(acts.predict, asked, shown, **progress)
+    parts.clear.click(acts.clear, None, [parts.seen, parts.cards, parts.clear], **quick)
+    return TryTab([*model, parts.used], asked, shown, parts.kind, parts.name, acts)
+
+
+def _lay_out() -> _Parts:
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=320):
+            kind = gr.Radio(
+                [("A run of mine", RUN), ("A pretrained network as it is", BACKBONE)],
+                value=RUN,
+                label="What to use",
+                info="Your own classes, or the 1000 classes of ImageNet without any training.",
+                elem_id="tl-try-kind",
+            )
+            name = gr.Dropdown(
+                [],
+                value=None,
+                label="Model",
+                info="Runs with at least one finished epoch, newest first; or networks, those on disk first.",
+                elem_id="tl-try-model",
+            )
+            top = gr.Slider(
+                1,
+                10,
+                value=3,
+                step=1,
+                label="Classes shown",
+                info="How many of the most likely classes each photo's card names.",
+                elem_id="tl-try-top",
+            )
+        with gr.Column(scale=3, min_width=320):
+            drop = _drop_zone()
+            used = html(elem_id="tl-try-used", min_height=40)
+    cards = html(markup.hint(_EMPTY), elem_id="tl-try-cards")
+    clear = gr.Button("Clear the cards", visible=False, size="sm", elem_id="tl-clear")
+    return _Parts(
+        kind=kind, name=name, top=top, used=used, drop=drop, clear=clear, cards=cards, seen=gr.State([])
+    )
+
+
+def _drop_zone() -> gr.HTML:
+    return gr.HTML(
+        label="Photos to try",
+        html_template=_template(),
+        js_on_load=theme.script("drop"),
+        apply_default_css=False,
+        elem_id="tl-drop",
+    )
+
+
+def _template() -> str:
+    template = (theme.asset("drop.html")).strip()
+    return template.replace("ACCEPT", ",".join(["image/*", *sorted(EXTENSIONS)]))
+
+
+@dataclass(frozen=True)
+class _Acts:
+    """The tab's event handlers."""
+
+    work: Workspace
+
+    def models(self, kind: str) -> tuple[Any, ...]:
+        """The models of one kind, the first of them chosen."""
+        found = picker.as_they_are() if kind == BACKBONE else _usable_runs(self.work)
+        first = found[0][1] if found else None
+        return kind, gr.update(choices=found, value=first), self.model_chosen(kind, first)
+
+    def refresh(self, kind: str, name: str | None) -> tuple[Any, ...]:
+        """The list anew, with the choice kept where it still is there; for whoever opens the tab."""
+        if kind == BACKBONE and name:
+            return gr.skip(), gr.skip(), gr.skip()
+        found = _usable_runs(self.work)
+        kept = name if any(value == name for _, value in found) else (found[0][1] if found else None)
+        return RUN, gr.update(choices=found, value=kept), self.model_chosen(RUN, kept)
+
+    def use_run(self, run: str) -> tuple[Any, ...]:
+        """Another tab asked for this run."""
+        return RUN, gr.update(choices=_usable_runs(self.work), value=run or None), self.model_chosen(RUN, run)
+
+    def model_chosen(self, kind: str, name: str | None) -> str:
+        if not name:
+            sentence = "No run has a finished epoch yet. Train one, or use a pretrained network as it is."
+            return f'<div class="tl-why">{markup.text(sentence)}</div>'
+        if kind == BACKBONE:
+            return _using(f"{name} as it is, with the labels of ImageNet")
+        try:
+            return _using(f"run {_run_text(runs.open_run(name, self.work.runs_dir))}")
+        except UsageError as error:
+            return markup.message(str(error), "error")
+
+    @toasts
+    def predict(
+        self,
+        kind: str,
+        name: str | None,
+        top: int,
+        seen: list[str],
+        event: gr.EventData,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple[Any, ...]:
+        new = uploaded(event._data)
+        return self._show(kind, name, top, [*new, *seen][:_CARDS_KEPT], progress)
+
+    @toasts
+    def again(
+        self,
+        kind: str,
+        name: str | None,
+        top: int,
+        seen: list[str],
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple[Any, ...]:
+        """Another model or another number of classes, for the photos that are there already.
+
+        Weights are not downloaded for that: a choice in a list must not cost hundreds of megabytes.
+        """
+        if not seen or not name or (kind == BACKBONE and not picker.is_ready(name)):
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        return self._show(kind, name, top, seen, progress)
+
+    def clear(self) -> tuple[Any, ...]:
+        return [], markup.hint(_EMPTY), gr.update(visible=False)
+
+    def _show(
+        self, kind: str, name: str | None, top: int, photos: list[str], progress: gr.Progress
+    ) -> tuple[Any, ...]:
+        if not name:
+            raise UsageError(
+                "There is no model to use yet.", remedy="Train one, or use a pretrained network as it is."
+            )
+        progress((0, None), desc="Loading the model", unit="")
+        predictor = self.work.predictor(kind, name, lambda done, total: _say(progress, done, total))
+        progress((0, None), desc="Looking at the photos", unit="")
+        found = predictor.predict([Path(photo) for photo in photos], int(top))
+        return photos, cards(found, predictor.source), gr.update(visible=True), self.model_chosen(kind, name)
+
+
+def _say(progress: gr.Progress, done: int, total: int) -> None:
+    progress((done, total or None), desc="Downloading the weights", unit="bytes")
+
+
+def uploaded(data: Any) -> list[str]:
+    """The stored files that the drop zone names; anything outside gradio's own upload folder is refused.
+
+    Raises:
+        UsageError: What came is no list of uploads.
+    """
+    folder = Path(os.environ["GRADIO_TEMP_DIR"]).resolve()
+    entries = data.get("photos", []) if isinstance(data, dict) else []
+    paths = [Path(str(entry.get("path", ""))).resolve() for entry in entries if isinstance(entry, dict)]
+    if not paths or not all(path.is_relative_to(folder) for path in paths):
+        raise UsageError("The photos did not arrive.", remedy="Drop them again.")
+    return [str(path) for path in paths]
+
+
+def cards(predictions: Sequence[Prediction], source: str) -> str:
+    """A card per photo: the picture, and its classes as bars or the reason why there are none.
+
+    Args:
+        predictions: One per photo.
+        source: What made them, for people.
+    """
+    made_by = f'<p class="tl-fine">Classified by {markup.text(source)}.</p>'
+    return f'{made_by}<div class="tl-cards">{"".join(_card(one) for one in predictions)}</div>'
+
+
+def _card(one: Prediction) -> str:
+    name = markup.text(Path(one.path).name)
+    if one.error:
+        picture, body = _NO_PICTURE, markup.message(one.error, "error")
+    else:
+        picture, body = _picture(one.path, name), "".join(_bar(label, share) for label, share in one.top)
+    text = f'<div><h4 title="{name}">{name}</h4>{body}</div>'
+    return f'<article class="tl-card"><figure>{picture}</figure>{text}</article>'
+
+
+def _picture(path: str, name: str) -> str:
+    try:
+        return f'<img src="{thumbnails.data_uri(Path(path), _SIDE)}" alt="{name}">'
+    except PhotoError:  # deleted since it was classified
+        return _NO_PICTURE
+
+
+def _bar(label: str, share: float) -> str:
+    return (
+        f'<div class="tl-class"><span>{markup.text(label)}</span><b>{words.percent(share)}</b>'
+        f'<div class="tl-bar"><i style="width:{share * 100:.1f}%"></i></div></div>'
+    )
+
+
+def _using(text: str) -> str:
+    return f'<div class="tl-why tl-ready">Using {markup.text(text)}.</div>'
+
+
+def _usable_runs(work: Workspace) -> list[tuple[str, str]]:
+    found = [info for info in runs.list_runs(work.runs_dir) if info.best_epoch]
+    # A finished run comes before one that may still change under one's hands.
+    found.sort(key=lambda info: info.is_running)
+    return [(_run_text(info), info.name) for info in found]
+
+
+def _run_text(info: RunInfo) -> str:
+    return f"{info.name} · {words.percent(info.val_accuracy)} · {len(info.classes)} classes"

@@ -1,0 +1,200 @@
+"""What one running app remembers beside the page: the worker, scanned photos, loaded predictors.
+
+It belongs to the server, not to a browser tab, so that a reloaded page or a second browser finds everything
+again. Knows nothing of components.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tl_app import resources, runs
+from tl_app.config import TrainConfig
+from tl_app.data.index import DatasetIndex, scan
+from tl_app.errors import UserError
+from tl_app.files import write_json
+from tl_app.jobs import Worker
+from tl_app.snapshot import Snapshot, snapshot_of
+
+if TYPE_CHECKING:
+    from tl_app.predictor import Predictor
+
+_RECENT_KEPT = 8
+_PREDICTORS_KEPT = 2
+_DATASETS_KEPT = 4
+
+Mark = tuple[str, int, int, bool]
+Progress = Callable[[int, int], None]
+
+
+class Workspace:
+    """The app's memory. Safe to use from several browser tabs at once.
+
+    Args:
+        runs_dir: Where runs are kept.
+    """
+
+    def __init__(self, runs_dir: Path | None = None) -> None:
+        """Nothing is read or written yet."""
+        self.worker = Worker(runs_dir)
+        self._lock = threading.Lock()
+        self._datasets: collections.OrderedDict[str, DatasetIndex] = collections.OrderedDict()
+        self._predictors: collections.OrderedDict[tuple[str, ...], Predictor] = collections.OrderedDict()
+        self._stored: tuple[str, Snapshot] | None = None
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where runs are kept."""
+        return self.worker.runs_dir
+
+    # Photos
+
+    def scan(self, source: str, on_progress: Progress | None = None) -> DatasetIndex:
+        """Scans a folder or zip and remembers it, also among the recent ones.
+
+        Raises:
+            DataError: The photos cannot be used as they are.
+        """
+        index = scan(source, on_progress=on_progress)
+        key = str(index.source)
+        with self._lock:
+            self._datasets[key] = index
+            self._datasets.move_to_end(key)
+            while len(self._datasets) > _DATASETS_KEPT:
+                self._datasets.popitem(last=False)
+        remember(key)
+        return index
+
+    def dataset(self, source: str) -> DatasetIndex | None:
+        """The photos scanned under that name, if they still are in memory."""
+        return self._datasets.get(source)
+
+    def last_dataset(self) -> DatasetIndex | None:
+        """The photos chosen last, for a page that was just opened."""
+        with self._lock:
+            return next(reversed(self._datasets.values()), None)
+
+    # Training
+
+    def start(self, config: TrainConfig, name: str | None = None) -> None:
+        """Starts a run; the scanned photos are used again when the config would split them in the same way.
+
+        Raises:
+            UserError: Another run is being trained, or settings, photos or machine do not fit.
+        """
+        index, default = self.dataset(config.data), TrainConfig()
+        same_split = (config.val_fraction, config.seed) == (default.val_fraction, default.seed)
+        if index is not None and index.made_split and not same_split:
+            index = None
+        self.worker.start(config, name=name, index=index)
+
+    def running(self) -> str:
+        """The name of the run that is being trained by this app; empty when there is none."""
+        job = self.worker.job
+        return job.name if job is not None and job.is_alive else ""
+
+    def mark(self) -> Mark | None:
+        """A cheap token that changes whenever :meth:`snapshot` would."""
+        job = self.worker.job
+        if job is not None:
+            return str(job.path), id(job), job.version, job.is_alive
+        stored = self._unfinished()
+        return (stored.run_path, 0, stored.version, False) if stored else None
+
+    def snapshot(self) -> Snapshot | None:
+        """The run to show: the running or last one, else the newest when it waits to be resumed."""
+        job = self.worker.job
+        return job.snapshot() if job is not None else self._unfinished()
+
+    def _unfinished(self) -> Snapshot | None:
+        """The newest run of an earlier process, when it can be resumed; looked up once per app."""
+        if self._stored is None:
+            newest = next(iter(runs.list_runs(self.runs_dir)), None)
+            found = snapshot_of(newest) if newest is not None and newest.resumable else Snapshot()
+            self._stored = (found.run_path, found)
+        return self._stored[1] if self._stored[0] else None
+
+    def forget(self, path: Path) -> None:
+        """Drops what is remembered of a run that was deleted."""
+        if self._stored is not None and self._stored[0] == str(path):
+            self._stored = ("", Snapshot())
+        job = self.worker.job
+        if job is not None and job.path == path and not job.is_alive:
+            self.worker.job = None
+
+    # Predicting
+
+    def predictor(self, kind: str, name: str, on_progress: Progress | None = None) -> Predictor:
+        """A loaded run (kind ``run``) or a pretrained network as it is (kind ``backbone``).
+
+        Raises:
+            UserError: There is no model to use.
+        """
+        from tl_app.predictor import load_backbone, load_run
+
+        key: tuple[str, ...] = (kind, name)
+        if kind == "run":
+            info = runs.open_run(name, self.runs_dir)
+            key = (kind, str(info.path), str(info.best_epoch), info.created)
+        with self._lock:
+            if key in self._predictors:
+                self._predictors.move_to_end(key)
+                return self._predictors[key]
+        found = load_run(info) if kind == "run" else load_backbone(name, on_progress=on_progress)
+        with self._lock:
+            self._predictors[key] = found
+            while len(self._predictors) > _PREDICTORS_KEPT:
+                self._predictors.popitem(last=False)
+        return found
+
+
+def recent() -> list[str]:
+    """Folders and zips used before that are still there, latest first."""
+    try:
+        entries = json.loads(_recent_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    known = [entry for entry in entries if isinstance(entry, str)] if isinstance(entries, list) else []
+    return [entry for entry in known if Path(entry).exists()]
+
+
+def remember(source: str) -> None:
+    """Puts a folder or zip first among the recent ones."""
+    entries = [source, *(entry for entry in recent() if entry != source)][:_RECENT_KEPT]
+    with contextlib.suppress(OSError):  # a convenience: a full disk must not stop anyone from choosing photos
+        _recent_file().parent.mkdir(parents=True, exist_ok=True)
+        write_json(_recent_file(), entries)
+
+
+def keep_upload(path: Path) -> Path:
+    """Moves an uploaded zip to a lasting place, so that its run can be resumed and reproduced later.
+
+    Raises:
+        UserError: It cannot be kept.
+    """
+    import hashlib
+
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    target = resources.home_dir() / "uploads" / digest[:12] / path.name
+    try:
+        if not target.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, target)
+    except OSError as error:
+        raise UserError(
+            f"{path.name} could not be kept in {target.parent}: {error.strerror or error}.",
+            remedy="Free some space and upload it again.",
+        ) from error
+    return target
+
+
+def _recent_file() -> Path:
+    return resources.home_dir() / "recent.json"
