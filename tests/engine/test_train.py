@@ -256,5 +256,7 @@ def test_bf16_trains_too(trainer: Trainer, tmp_path: Path) -> None:
 
 def test_a_batch_of_one_and_batchnorm(trainer: Trainer, tmp_path: Path) -> None:
     list(trainer(tmp_path / "head", recipe="head", batch_size=1, epochs=1))  # frozen: nothing to average
-    with pytest.raises(UsageError, match="cannot train on one photo at a time. The batch size must be at least 2"):
+    with pytest.raises(
+        UsageError, match="cannot train on one photo at a time. The batch size must be at least 2"
+    ):
         list(trainer(tmp_path / "full", recipe="full", batch_size=1, epochs=1))

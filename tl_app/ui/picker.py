@@ -72,8 +72,9 @@ def is_ready(backbone: str) -> bool:
 
 
 def _backbone_text(spec: BackboneSpec) -> str:
+    """The list is searched by this text, so it ends with the name that engineers type."""
     saved = " · on disk" if any(is_on_disk(choice) for choice in spec.weights) else ""
-    return f"{spec.label} · {spec.tier} · {spec.top1:.1f} % · {words.count(spec.parameters)}{saved}"
+    return f"{spec.label} · {spec.tier} · {spec.top1:.1f} % · {words.count(spec.parameters)}{saved} · {spec.name}"
 
 
 def _weights_text(choice: WeightChoice) -> str:
