@@ -196,5 +196,60 @@ def test_ctrl_c_keeps_the_best_and_says_130(photos: Path, tmp_path: Path) -> Non
     assert runs.open_run("long", tmp_path).resumable
 
 
+@pytest.mark.parametrize("twice", [False, True], ids=["while starting", "twice while training"])
+def test_ctrl_c_always_ends_with_one_object(photos: Path, tmp_path: Path, twice: bool) -> None:
+    command = [sys.executable, "-m", "tl_app", "train", str(photos), *TINY, "--json", "--name", "long"]
+    command[command.index("--epochs") + 1] = "1000"
+    process = subprocess.Popen(
+        [*command, "--runs-dir", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    if twice:
+        while time.monotonic() < deadline and not _epochs_done(tmp_path):
+            time.sleep(0.1)
+    else:
+        time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    if twice:
+        time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert len(out.splitlines()) == 1 and isinstance(json.loads(out), dict)
+
+
+def test_square_brackets_are_shown_as_they_are(
+    run: dict[str, Any], photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    odd = photos / "photo [copy] [" / "x.png"
+    odd.parent.mkdir()
+    shutil.copy(photos / "red" / "00.png", odd)
+    assert cli.run(["predict", run["run"], str(odd), str(photos / "[" / "y].png")]) == 0
+    assert "photo [copy] [/x.png" in capsys.readouterr().out
+
+
+def test_one_photo_may_be_given_by_itself(run: dict[str, Any], photos: Path) -> None:
+    import tl_app
+
+    (answer,) = tl_app.predict(run["run"], str(photos / "red" / "00.png"))
+    assert answer.label in ("red", "blue")
+
+
+def test_a_defect_still_ends_with_one_object(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("tl_app.api.list_runs", broken)
+    code, answer, err = call(capsys, "runs")
+    assert code == 1 and "Unexpected ZeroDivisionError: oops" in answer["error"] and "Traceback" in err
+    (home / "file").write_text("")
+    monkeypatch.setenv("TL_APP_HOME", str(home / "file"))
+    code, answer, _ = call(capsys, "train", str(home))
+    assert code in (3, 4) and answer["error"]
+
+
 def _epochs_done(folder: Path) -> int:
     return next((info.epochs_done for info in runs.list_runs(folder)), 0)

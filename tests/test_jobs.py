@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -19,7 +21,7 @@ from tests.engine.conftest import tensors
 from tl_app import runs
 from tl_app.config import TrainConfig
 from tl_app.errors import DataError, ResourceError, UsageError
-from tl_app.events import EpochDone, Event, RolledBack, StepDone
+from tl_app.events import EpochDone, Event, Progress, RolledBack, StepDone
 from tl_app.jobs import Job, Worker
 from tl_app.snapshot import snapshot_of
 
@@ -57,7 +59,8 @@ def test_a_run_is_a_folder_that_says_all(photos: Path, tmp_path: Path) -> None:
     assert (info.state, info.epochs_done, info.classes) == ("completed", 2, ("blue", "red"))
     assert (info.val_accuracy, info.best_epoch) == (result.val_accuracy, result.best_epoch)
     assert (result.train_images, result.val_images, result.state) == (20, 4, "completed")
-    assert list(runs.read_history(job.path)) == seen
+    scanning = [event for event in seen if isinstance(event, Progress) and event.unit == "files"]
+    assert list(runs.read_history(job.path)) == seen[len(scanning) :]
     live, stored = job.snapshot(), snapshot_of(info)
     for name in ("step", "steps", "epochs", "step_points", "epoch_rows", "state", "val_accuracy", "notices"):
         assert getattr(live, name) == getattr(stored, name), name
@@ -146,6 +149,93 @@ def test_photos_that_are_gone(photos: Path, tmp_path: Path) -> None:
     job = worker.resume("run")
     worker.close()
     assert job.error is None
+
+
+def test_a_killed_process_that_nobody_waited_for_counts_as_dead(photos: Path, tmp_path: Path) -> None:
+    job = finished(Worker(tmp_path / "runs").start(config(photos, epochs=1), name="run"))
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    created = psutil.Process(process.pid).create_time()
+    runs.write_status(job.path, "running", "")
+    status = json.loads((job.path / "status.json").read_text()) | {"pid": process.pid, "pid_created": created}
+    (job.path / "status.json").write_text(json.dumps(status))
+    assert runs.open_run("run", tmp_path / "runs").is_running
+    process.kill()
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert runs.open_run("run", tmp_path / "runs").state == "interrupted"
+    process.wait()
+
+
+def test_a_start_that_fails_gives_the_device_back(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(tmp_path / "runs")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Job, "_status", full)
+    with pytest.raises(ResourceError, match="could not be started: No space left on device"):
+        worker.start(config(photos, epochs=1), name="first")
+    monkeypatch.undo()
+    info = runs.open_run("first", worker.runs_dir)
+    assert (info.state, info.resumable) == ("interrupted", True)
+    finished(worker.resume("first"))
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_a_run_to_resume(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(tmp_path / "runs")
+    real = runs.write_status
+    calls = iter(range(100))
+
+    def full(*arguments: Any, **values: Any) -> None:
+        if next(calls) >= 3:
+            raise OSError(28, "No space left on device")
+        real(*arguments, **values)
+
+    monkeypatch.setattr(runs, "write_status", full)
+    job = worker.start(config(photos), name="run")
+    assert job.wait(60) and isinstance(job.error, ResourceError)
+    monkeypatch.undo()
+    assert runs.open_run("run", worker.runs_dir).state == "interrupted"
+    finished(worker.resume("run"))
+
+
+def test_a_reader_that_breaks_does_not_stop_the_training(photos: Path, tmp_path: Path) -> None:
+    def broken(event: Event) -> None:
+        if isinstance(event, StepDone):
+            raise BrokenPipeError("the terminal is gone")
+
+    with pytest.warns(RuntimeWarning, match="No longer shown"):
+        finished(Worker(tmp_path / "runs").start(config(photos, epochs=1), listener=broken))
+
+
+def test_deleting_looks_again(photos: Path, tmp_path: Path) -> None:
+    worker = Worker(tmp_path / "runs")
+    job = worker.start(config(photos, epochs=1000), name="run")
+    while job.snapshot().step < 1:
+        time.sleep(0.01)
+    worker.close()
+    stale = runs.open_run("run", worker.runs_dir)
+    worker.resume("run")
+    try:
+        with pytest.raises(UsageError, match="is being trained"):
+            runs.delete_run(stale)
+    finally:
+        worker.close()
+
+
+def test_spoilt_folders_are_passed_over(tmp_path: Path) -> None:
+    for number, content in enumerate(("[]", "{", '{"format": 1}', "null")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "config.json").write_text(content)
+        with pytest.raises(UsageError, match="cannot be read"):
+            runs.open_run(str(number), tmp_path)
+    assert runs.list_runs(tmp_path) == []
+    with pytest.raises(UsageError, match="There is no run"):
+        runs.open_run("x" * 400, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "x" * 101, "dot.", "CON\0"])

@@ -81,7 +81,7 @@ def resume(
 
 def predict(
     run: str | Path,
-    photos: Iterable[str | Path],
+    photos: str | Path | Iterable[str | Path],
     *,
     top: int = 5,
     device: str = "auto",
@@ -91,7 +91,7 @@ def predict(
 
     Args:
         run: A run's name or path, or ``backbone:NAME`` (``backbone:NAME:WEIGHTS``) for a pretrained network.
-        photos: Files; a folder stands for the photos in it.
+        photos: A file, or several; a folder stands for the photos in it.
         top: How many classes to name per photo.
         device: Where to compute.
         runs_dir: None for the user's own folder.
@@ -195,13 +195,18 @@ def _wait(job: Job) -> TrainResult:
     return result
 
 
-def _files(photos: Iterable[str | Path]) -> list[Path]:
+def _files(photos: str | Path | Iterable[str | Path]) -> list[Path]:
     from tl_app.data.decode import EXTENSIONS
+    from tl_app.data.names import ignored
 
     found: list[Path] = []
-    for photo in map(Path, photos):
+    for photo in map(Path, [photos] if isinstance(photos, str | Path) else photos):
         if photo.is_dir():
-            inside = sorted(path for path in photo.rglob("*") if path.suffix.lower() in EXTENSIONS)
+            inside = sorted(
+                path
+                for path in photo.rglob("*")
+                if path.suffix.lower() in EXTENSIONS and not ignored(path.name)
+            )
             if not inside:
                 raise DataError(f"There are no photos in {photo}.")
             found += inside

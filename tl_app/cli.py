@@ -9,8 +9,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect as signatures
+import io
 import json as jsonlib
+import os
 import sys
+import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +24,9 @@ import typer
 from tl_app import api
 from tl_app.config import TrainConfig, field_type, option
 from tl_app.errors import UserError
+from tl_app.events import JOB_THREAD
+
+_STOPPED = object()
 
 app = typer.Typer(
     help="Turn a folder of labelled photos into a classifier you can trust.",
@@ -41,7 +48,16 @@ Device = Annotated[str, typer.Option(help=TrainConfig.__dataclass_fields__["devi
 
 def main() -> None:
     """Runs the command line and exits with its code."""
-    sys.exit(run(sys.argv[1:]))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file name must not break a terminal that cannot show it
+            stream.reconfigure(errors="backslashreplace")
+    code = run(sys.argv[1:])
+    if any(thread.name.startswith(JOB_THREAD) for thread in threading.enumerate()):
+        # A second Ctrl-C: the job is still in a batch, and an interpreter that waits for it would hang or abort.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -55,14 +71,25 @@ def run(arguments: list[str]) -> int:
     """
     as_json = "--json" in arguments
     try:
-        code = app(arguments, prog_name="tl-app", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        # A command returns None or, when training was stopped, _STOPPED; a number comes from typer itself.
+        outcome = app(arguments, prog_name="tl-app", standalone_mode=False)
+        if outcome == 130:
+            raise KeyboardInterrupt
+        return 130 if outcome is _STOPPED else outcome or 0
     except UserError as error:
         return _failed(str(error), error.exit_code, as_json)
     except (KeyboardInterrupt, typer.Abort):
         return _failed("Interrupted.", 130, as_json)
     except typer.TyperException as error:  # an option or a command that does not exist
-        return _failed(f"{error.format_message()} See `tl-app --help`.", 2, as_json)
+        command = next((f" {name}" for name in arguments[:1] if not name.startswith("-")), "")
+        return _failed(f"{error.format_message().rstrip('.')}. See `tl-app{command} --help`.", 2, as_json)
+    except OSError as error:
+        return _failed(f"{error.filename or 'The system'}: {error.strerror or error}.", 4, as_json)
+    except (
+        Exception
+    ) as error:  # a defect of ours: the whole story on standard error, the contract on standard output
+        traceback.print_exc()
+        return _failed(f"Unexpected {type(error).__name__}: {error}", 1, as_json)
 
 
 def _failed(message: str, code: int, as_json: bool) -> int:
@@ -99,10 +126,10 @@ def ui(
         print(jsonlib.dumps({"host": host, "port": port}))
 
 
-def train(data: str, name: str | None, runs_dir: Path | None, json: bool, **settings: Any) -> None:
+def train(data: str, name: str | None, runs_dir: Path | None, json: bool, **settings: Any) -> object:
     """Train a classifier on a folder (or zip) with one folder of photos per class."""
     given = {name: value for name, value in settings.items() if value is not None}
-    _train(json, lambda show: api.train(data, name=name, runs_dir=runs_dir, on_event=show, **given))
+    return _train(json, lambda show: api.train(data, name=name, runs_dir=runs_dir, on_event=show, **given))
 
 
 def _train_signature() -> signatures.Signature:
@@ -141,12 +168,12 @@ app.command()(train)
 
 
 @app.command()
-def resume(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:
+def resume(run: Run, runs_dir: RunsDir = None, json: Json = False) -> object:
     """Go on with a run that was stopped or interrupted, from its last checkpoint."""
-    _train(json, lambda show: api.resume(run, runs_dir=runs_dir, on_event=show))
+    return _train(json, lambda show: api.resume(run, runs_dir=runs_dir, on_event=show))
 
 
-def _train(as_json: bool, work: Callable[[Callable[[Any], None]], Any]) -> None:
+def _train(as_json: bool, work: Callable[[Callable[[Any], None]], Any]) -> object:
     from tl_app import terminal
 
     stopped = False
@@ -159,8 +186,7 @@ def _train(as_json: bool, work: Callable[[Callable[[Any], None]], Any]) -> None:
         return result
 
     _print(as_json, watched, terminal.show_result)
-    if stopped:
-        raise typer.Exit(130)
+    return _STOPPED if stopped else None
 
 
 @app.command()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from tl_app.data.index import DatasetIndex, Photo, scan
+from tl_app.data.index import DatasetIndex, Photo, relocate, scan
 from tl_app.data.store import PhotoStore
 from tl_app.engine.batches import eval_batches
 from tl_app.engine.evaluate import evaluate
@@ -55,7 +55,8 @@ def evaluate_run(info: RunInfo, data: str | Path | None, split: str | None, devi
     if split is not None and split not in SPLITS:
         raise UsageError(f"split is '{split}'.", f"Allowed: {', '.join(SPLITS)}.")
     if data is None:
-        index, split = DatasetIndex.read_manifest(info.path / "manifest.csv"), split or "val"
+        index = relocate(DatasetIndex.read_manifest(info.path / "manifest.csv"))
+        split = split or "val"
     else:
         index = scan(data, for_training=False)
         split = split or next((name for name in ("val", "test", "train") if index.used(name)), "all")
@@ -86,7 +87,7 @@ def evaluate_run(info: RunInfo, data: str | Path | None, split: str | None, devi
         accuracy=result.accuracy,
         loss=result.loss,
         per_class={label: _share(right[result.labels == number]) for label, number in numbers.items()},
-        left_out={**{photo.path: photo.issue for photo in index.left_out}, **failed},
+        left_out=failed if data is None else {**{p.path: p.issue for p in index.left_out}, **failed},
     )
 
 

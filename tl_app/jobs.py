@@ -11,6 +11,7 @@ import dataclasses
 import json
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -21,7 +22,7 @@ from tl_app import resources, runs
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, relocate, scan
 from tl_app.errors import Interrupted, ResourceError, UsageError, UserError
-from tl_app.events import CheckpointSaved, EpochDone, Event, Finished, Progress, to_json
+from tl_app.events import JOB_THREAD, CheckpointSaved, EpochDone, Event, Finished, Progress, to_json
 from tl_app.files import write_json
 from tl_app.runs import TrainResult
 from tl_app.snapshot import Snapshot, snapshot_of
@@ -47,7 +48,7 @@ class Job:
         self._ended = (
             threading.Event()
         )  # not Thread.join: Ctrl-C in it makes Python 3.11 take a thread for dead
-        self._thread = threading.Thread(target=self._run, name=f"tl-app job {path.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{JOB_THREAD} {path.name}", daemon=True)
         self._listener: Listener | None = None
         self._done: Callable[[], None] = lambda: None
 
@@ -106,15 +107,19 @@ class Job:
             self._end("failed", str(failure), failure)
         except BaseException as error:  # a defect of ours: kept for the reader and in the run folder
             with contextlib.suppress(OSError):
-                (self.path / "error.log").write_text(traceback.format_exc())
+                (self.path / "error.log").write_bytes(
+                    traceback.format_exc().encode(errors="backslashreplace")
+                )
             self._end(
                 "failed",
                 f"Unexpected {type(error).__name__}: {error}. See error.log in the run folder.",
                 error,
             )
         finally:
-            self._done()
-            self._ended.set()
+            try:
+                self._done()
+            finally:
+                self._ended.set()
 
     def _record(self, event: Event, history: IO[bytes]) -> None:
         history.write(to_json(event).encode() + b"\n")
@@ -129,12 +134,21 @@ class Job:
         if now != state or isinstance(event, EpochDone | CheckpointSaved | Finished):
             self._status("running" if now == "stopping" else now, "")
         if self._listener is not None:
-            self._listener(event)
+            try:
+                self._listener(event)
+            except BaseException as error:  # a terminal that went away must not cost anyone a training
+                warnings.warn(f"No longer shown: {error!r}", RuntimeWarning, stacklevel=2)
+                self._listener = None
 
     def _end(self, state: str, message: str, error: BaseException | None = None) -> None:
         self.error = error
-        with contextlib.suppress(OSError):  # a full disk is what `error` is about, most likely
+        try:
             self._status(state, message)
+        except (
+            OSError
+        ):  # a full disk is what `error` is about, most likely: no status at all means interrupted
+            with contextlib.suppress(OSError):
+                (self.path / "status.json").unlink()
         with self._lock:
             self._snapshot.state, self._snapshot.message, self._snapshot.activity = state, message, ""
             self._snapshot.eta_seconds = None
@@ -191,7 +205,7 @@ class Worker:
         with self._lock, _device_lock(config.device, self.job) as lock:
             if index is None:
                 index = _scanned(config, listener)
-            config = dataclasses.replace(config, data=str(Path(index.source).expanduser().absolute()))
+            config = dataclasses.replace(config, data=index.source)
             filled, preprocessing = resolve(config, len(index.used("train")))
             path = runs.create_run(
                 self.runs_dir,
@@ -217,6 +231,7 @@ class Worker:
 
         info = runs.open_run(run, self.runs_dir)
         with self._lock, _device_lock(info.config.device, self.job) as lock:
+            info = runs.open_run(info.path, self.runs_dir)  # it may have moved on before the lock was ours
             if info.state == "completed":
                 raise UsageError(
                     f"Run '{info.name}' is complete: all {info.epochs_done} epochs are done.",
@@ -251,10 +266,22 @@ class Worker:
         def events(stop: Callable[[], bool]) -> Iterator[Event]:
             return train(config, index, preprocessing, path / "checkpoints", stop=stop)
 
-        self.job = Job(path, snapshot, events)
-        lock.keep(path.name)
-        self.job.start(listener, lock.release)
-        return self.job
+        job = Job(path, snapshot, events)
+        try:
+            lock.keep(path.name)
+            job.start(listener, lock.release)
+        except BaseException as error:
+            lock.kept = False
+            with contextlib.suppress(OSError):
+                (path / "status.json").unlink()  # no process is at it: the run counts as interrupted
+            if isinstance(error, OSError):
+                raise ResourceError(
+                    f"The run {path} could not be started: {error.strerror or error}.",
+                    remedy=f"Free some space, then resume the run '{path.name}'.",
+                ) from error
+            raise
+        self.job = job
+        return job
 
 
 class _DeviceLock:
@@ -264,11 +291,17 @@ class _DeviceLock:
         from tl_app.engine.device import resolve_device
 
         folder = resources.locks_dir()
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ResourceError(
+                f"The folder for locks, {folder}, cannot be made: {error.strerror or error}.",
+                remedy="Set TL_APP_HOME to a folder that can be written.",
+            ) from error
         self.device = str(resolve_device(device))
         self._owner = folder / f"{self.device.replace(':', '-')}.json"
         self._lock = FileLock(self._owner.with_suffix(".lock"), thread_local=False)
-        self._kept = False
+        self.kept = False
 
     def __enter__(self) -> _DeviceLock:
         try:
@@ -279,12 +312,12 @@ class _DeviceLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._kept:
+        if not self.kept:
             self._lock.release()
 
     def keep(self, run: str) -> None:
         write_json(self._owner, {"run": run})
-        self._kept = True
+        self.kept = True
 
     def release(self) -> None:
         self._lock.release()

@@ -17,8 +17,8 @@ from tl_app.backbones.catalogue import find_weights, get_backbone
 from tl_app.backbones.staged import StagedNetwork, build
 from tl_app.data.store import Preprocessing
 from tl_app.engine import checkpoints
-from tl_app.engine.device import autocast, resolve_device, resolve_precision
-from tl_app.engine.evaluate import to_input
+from tl_app.engine.device import move, resolve_device, resolve_precision
+from tl_app.engine.evaluate import classify
 from tl_app.errors import PhotoError, UsageError
 from tl_app.runs import RunInfo
 
@@ -66,7 +66,8 @@ class Predictor:
         precision: torch.dtype,
     ) -> None:
         network.eval()
-        self.network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        move(network, device)
+        self.network = network
         self.preprocessing = preprocessing
         self.labels = list(labels)
         self.source = source
@@ -99,9 +100,10 @@ class Predictor:
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Class probabilities of uint8 photos (B, 3, size, size): float32 (B, classes), on the CPU."""
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            logits: Tensor = self.network(to_input(images, self.preprocessing, self.device))
-            return logits.float().softmax(1).cpu()
+        logits = classify(
+            self.network, images, self.preprocessing, device=self.device, precision=self.precision
+        )
+        return logits.softmax(1).cpu()
 
     def _answer(self, waiting: list[tuple[int, Tensor]], predictions: list[Prediction], top: int) -> None:
         if not waiting:

@@ -7,6 +7,7 @@ Knows nothing of torch, of the page, or of how training is done.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import difflib
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from tl_app.data.index import DatasetIndex
 
 _FORMAT = 1
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what reading a spoilt folder raises
 _NAME = re.compile(r"[\w][\w .+=@-]{0,99}")
 
 
@@ -140,6 +142,7 @@ def create_run(
         UsageError: The name is taken or not usable.
         ResourceError: The folder cannot be written.
     """
+    _remove_leftovers(runs_dir)
     automatic = name is None
     name = (
         name
@@ -164,6 +167,7 @@ def create_run(
         }
         write_json(temporary / "config.json", values)
         index.write_manifest(temporary / "manifest.csv")
+        write_status(temporary, "starting", "")
         return _settle(temporary, runs_dir, name, automatic)
     except OSError as error:
         raise ResourceError(
@@ -172,6 +176,16 @@ def create_run(
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_leftovers(runs_dir: Path) -> None:
+    """What processes that were killed while they made or deleted a run left behind."""
+    for path in runs_dir.glob(".deleting-*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in runs_dir.glob(".creating-*"):
+        with contextlib.suppress(OSError):  # another process may have just finished it
+            if time.time() - path.stat().st_mtime > 3600:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _settle(temporary: Path, runs_dir: Path, name: str, automatic: bool) -> Path:
@@ -189,7 +203,7 @@ def _settle(temporary: Path, runs_dir: Path, name: str, automatic: bool) -> Path
                     raise
     raise UsageError(
         f"There is a run named '{name}' in {runs_dir} already.",
-        remedy=f"Choose another name, resume it with `tl-app resume {shlex.quote(name)}`, or delete it first.",
+        remedy="Choose another name, go on with that run (`tl-app resume`) if it is not complete, or delete it first.",
     )
 
 
@@ -197,10 +211,10 @@ def list_runs(runs_dir: Path) -> list[RunInfo]:
     """All runs in a folder, newest first; folders that are no runs are passed over."""
     found = []
     for path in runs_dir.iterdir() if runs_dir.is_dir() else ():
-        if not path.name.startswith(".") and (path / "config.json").is_file():
+        if not path.name.startswith(".") and _is_run(path):
             try:
                 found.append(_read(path))
-            except (OSError, ValueError, KeyError, TypeError, UsageError):
+            except (*_DAMAGED, UsageError):
                 continue  # of another version, or not ours: `open_run` says why
     return sorted(found, key=lambda info: (info.created, info.name), reverse=True)
 
@@ -212,10 +226,10 @@ def open_run(run: str | Path, runs_dir: Path) -> RunInfo:
         UsageError: There is no such run (close names are listed), or its folder is damaged.
     """
     for path in (runs_dir / run, Path(run)):
-        if (path / "config.json").is_file():
+        if _is_run(path):
             try:
                 return _read(path.resolve())
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except _DAMAGED as error:
                 raise UsageError(f"The run {path} cannot be read: {error!r}.") from error
     names = [info.name for info in list_runs(runs_dir)]
     close = difflib.get_close_matches(str(run), names, n=3, cutoff=0.4) or names[:3]
@@ -233,7 +247,7 @@ def delete_run(info: RunInfo) -> None:
         UsageError: It is being trained.
         ResourceError: It cannot be removed.
     """
-    if info.is_running:
+    if _read(info.path).is_running:  # `info` may be older than the last start
         raise UsageError(f"Run '{info.name}' is being trained.", remedy="Stop it first.")
     doomed = info.path.with_name(f".deleting-{uuid.uuid4().hex}")
     try:
@@ -350,14 +364,23 @@ def _read(path: Path) -> RunInfo:
     )
 
 
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / "config.json").is_file()
+    except (OSError, ValueError):  # a name too long for the file system, or with a NUL in it
+        return False
+
+
 def _alive(status: dict[str, Any]) -> bool:
     try:
-        created = psutil.Process(status["pid"]).create_time()
+        process = psutil.Process(status["pid"])
+        created, state = process.create_time(), process.status()
     except (psutil.Error, KeyError):
         return False
-    return (
-        abs(float(created - status.get("pid_created", 0.0))) < 1.0
-    )  # else the number was given to another process
+    if state in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):  # killed, and nobody has asked how it ended
+        return False
+    # Otherwise the number was given to another process meanwhile.
+    return abs(float(created - status.get("pid_created", 0.0))) < 1.0
 
 
 def _slug(text: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from tl_app import runs
 from tl_app.events import EpochDone, Event, Finished, Notice, PhaseStarted, Progress, RolledBack, StepDone
 
+MAX_NOTICES = 100  # a page with more helps nobody; all of them are in the history
 MAX_POINTS = 20_000  # losses kept for the curve; past it every second one is dropped
 
 
@@ -96,7 +97,7 @@ class Snapshot:
                 self.activity, self.unit = event.activity, event.unit
                 self.activity_done, self.activity_total = event.done, event.total
             case Notice():
-                if event not in self.notices:
+                if len(self.notices) < MAX_NOTICES and event not in self.notices:
                     self.notices.append(event)
             case PhaseStarted():
                 self._enter(event)

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -57,7 +58,9 @@ class TrainDisplay:
             case events.Progress():
                 self._to(event.activity, event.done, event.total or None)
             case events.Notice():
-                self._console.print(event.text, style="yellow" if event.level == "warning" else "dim")
+                self._console.print(
+                    event.text, style="yellow" if event.level == "warning" else "dim", markup=False
+                )
             case events.PhaseStarted():
                 self._steps = event.steps_per_epoch * event.total_epochs
                 share = event.trainable_parameters / max(1, event.total_parameters)
@@ -72,7 +75,9 @@ class TrainDisplay:
             case events.EpochDone():
                 self._epoch(event)
             case events.RolledBack():
-                self._console.print(f"Going on from step {event.step}: {event.reason}.", style="yellow")
+                self._console.print(
+                    f"Going on from step {event.step}: {event.reason}.", style="yellow", markup=False
+                )
 
     def _epoch(self, event: events.EpochDone) -> None:
         self._console.print(
@@ -98,11 +103,11 @@ def show_result(result: TrainResult) -> None:
             f"[bold]Validation accuracy {percent(result.val_accuracy)}[/] "
             f"(epoch {result.best_epoch} of {result.epochs}, {result.val_images} photos) in {result.seconds:.0f} s."
         )
-    console.print(f"Run: {result.run}", soft_wrap=True)
+    console.print(f"Run: {result.run}", soft_wrap=True, markup=False)
     if result.state == "stopped":
-        console.print(f'Stopped. Go on with: tl-app resume "{result.run}"', soft_wrap=True)
+        console.print(f'Stopped. Go on with: tl-app resume "{result.run}"', soft_wrap=True, markup=False)
     else:
-        console.print(f'Try it: tl-app predict "{result.run}" PHOTO', soft_wrap=True)
+        console.print(f'Try it: tl-app predict "{result.run}" PHOTO', soft_wrap=True, markup=False)
 
 
 def show_evaluation(result: EvaluationResult) -> None:
@@ -110,12 +115,12 @@ def show_evaluation(result: EvaluationResult) -> None:
     console = Console(highlight=False)
     console.print(
         f"[bold]Accuracy {percent(result.accuracy)}[/], loss {result.loss:.3f}, "
-        f"on {result.images} photos ({result.split}) of {result.data}",
+        f"on {result.images} photos ({result.split}) of {escape(result.data)}",
         soft_wrap=True,
     )
     table = _table("class", "photos", "right")
     for label, row in result.per_class.items():
-        table.add_row(label, f"{row['images']:.0f}", percent(row["accuracy"]))
+        table.add_row(escape(label), f"{row['images']:.0f}", percent(row["accuracy"]))
     console.print(table)
     _show_left_out(console, list(result.left_out.items()))
 
@@ -125,10 +130,10 @@ def show_predictions(values: dict[str, Any]) -> None:
     table = _table("photo", "label", "confidence", "then")
     for row in values["predictions"]:
         if "error" in row:
-            table.add_row(row["path"], f"[red]{row['error']}[/]", "", "")
+            table.add_row(escape(row["path"]), f"[red]{escape(row['error'])}[/]", "", "")
         else:
             rest = ", ".join(f"{each['label']} {percent(each['confidence'])}" for each in row["top"][1:3])
-            table.add_row(row["path"], row["label"], percent(row["confidence"]), rest)
+            table.add_row(escape(row["path"]), escape(row["label"]), percent(row["confidence"]), escape(rest))
     Console(highlight=False).print(table)
 
 
@@ -155,7 +160,7 @@ def show_index(values: dict[str, Any]) -> None:
     console = Console(highlight=False)
     table = _table("class", "train", "val", "test")
     for label, row in values["counts"].items():
-        table.add_row(label, *(str(row.get(split, 0)) for split in ("train", "val", "test")))
+        table.add_row(escape(label), *(str(row.get(split, 0)) for split in ("train", "val", "test")))
     console.print(table)
     if values["made_split"]:
         console.print("The folder has no val split, so one was made.", style="dim")
@@ -167,13 +172,13 @@ def show_runs(values: dict[str, Any]) -> None:
     table = _table("run", "state", "accuracy", "epochs", "backbone", "recipe", "photos", "when (UTC)")
     for row in values["runs"]:
         table.add_row(
-            row["name"],
+            escape(row["name"]),
             row["state"],
             percent(row["val_accuracy"]),
             f"{row['epochs_done']}/{row['epochs']}",
             row["backbone"],
             row["recipe"],
-            row["data"],
+            escape(row["data"]),
             row["created"].replace("T", " ").rstrip("Z"),
         )
     Console(highlight=False).print(

@@ -25,7 +25,16 @@ def store(photos: Path) -> PhotoStore:
 
 @pytest.mark.parametrize(
     ("count", "batch_size", "sizes"),
-    [(10, 4, [4, 3, 3]), (9, 8, [5, 4]), (8, 8, [8]), (1, 8, [1]), (33, 32, [17, 16])],
+    [
+        (10, 4, [4, 3, 3]),
+        (9, 8, [5, 4]),
+        (8, 8, [8]),
+        (1, 8, [1]),
+        (33, 32, [17, 16]),
+        (5, 2, [3, 2]),
+        (3, 2, [3]),
+        (3, 1, [1, 1, 1]),
+    ],
 )
 def test_batches_are_even_so_that_no_photo_is_left_alone(
     count: int, batch_size: int, sizes: list[int]

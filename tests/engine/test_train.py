@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import pytest
 import torch
 
 from tests.engine.conftest import Trainer, tensors
+from tl_app.backbones.staged import build
 from tl_app.engine import epoch, step
+from tl_app.engine import evaluate as evaluation
 from tl_app.engine.checkpoints import LAST, START, read_position
 from tl_app.engine.evaluate import Evaluation
 from tl_app.errors import DivergedError, ResourceError, UsageError
@@ -185,13 +188,13 @@ def test_nan_once_restores_the_checkpoint_and_halves_the_rate(
     trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = iter(range(100))
-    real = step.train_step
+    real = step.accumulate
 
     def faulty(*args: Any, **kwargs: Any) -> Any:
         loss, correct = real(*args, **kwargs)
         return (loss * float("nan") if next(calls) == 5 else loss), correct
 
-    monkeypatch.setattr(epoch, "train_step", faulty)
+    monkeypatch.setattr(epoch, "accumulate", faulty)
     events = list(trainer(tmp_path / "run", schedule="constant"))
     back = next(event for event in events if isinstance(event, RolledBack))
     assert (back.step, back.epoch) == (4, 1) and "halved" in back.reason
@@ -239,12 +242,98 @@ def test_out_of_memory_cuts_the_batch_and_gives_the_same_gradients(
     torch.testing.assert_close(cut[name], whole[name])
 
 
-def test_not_even_two_photos_fit(trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step, "_checked", forgetful(1))
+def test_not_even_one_photo_fits(trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "_checked", forgetful(0))
     with pytest.raises(
-        ResourceError, match="Not even 2 photos at a time fit into the memory of cpu. Choose a smaller"
+        ResourceError, match="memory of cpu is too small: not even one photo at a time fits. Choose"
     ):
         list(trainer(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_out_of_memory_while_the_optimiser_is_set_up(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    list(trainer(tmp_path / "whole", optimizer=optimizer))
+    kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[optimizer]
+    real, failures = kind.step, iter([True])
+
+    def faulty(self: Any, closure: Any = None) -> Any:
+        if next(failures, False):
+            self.state[self.param_groups[0]["params"][0]]["step"] = torch.zeros(())  # half set up
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, closure)
+
+    monkeypatch.setattr(kind, "step", faulty)
+    list(trainer(tmp_path / "again", optimizer=optimizer))
+    assert_same(tmp_path / "whole", tmp_path / "again")
+
+
+def test_out_of_memory_in_evaluation_halves_its_batch(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = list(trainer(tmp_path / "whole"))
+    real = evaluation.to_input
+
+    def forgetful_input(images: torch.Tensor, *rest: Any) -> torch.Tensor:
+        if len(images) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(images, *rest)
+
+    monkeypatch.setattr(evaluation, "to_input", forgetful_input)
+    cut = list(trainer(tmp_path / "cut"))
+    assert cut[-1].val_loss == pytest.approx(whole[-1].val_loss, rel=1e-4)  # type: ignore[union-attr]
+
+
+def test_weights_that_are_not_finite_are_never_saved(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finite loss may come with an infinite gradient; stopping then must not cost the good checkpoint."""
+    real, calls = step.within_memory, iter(range(100))
+
+    def poisoned(run: Any, optimizer: torch.optim.Optimizer, **rest: Any) -> Any:
+        result = real(run, optimizer, **rest)
+        if next(calls) == 5:
+            optimizer.param_groups[0]["params"][0].data.fill_(float("nan"))
+        return result
+
+    monkeypatch.setattr(epoch, "within_memory", poisoned)
+    events = train_until(trainer, tmp_path / "run", 6)
+    assert isinstance(events[-1], Finished) and events[-1].reason == "stopped"
+    assert all(torch.isfinite(value.float()).all() for value in tensors(tmp_path / "run").values())
+    monkeypatch.undo()
+    list(trainer(tmp_path / "whole"))
+    list(trainer(tmp_path / "run"))
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_another_thread_that_builds_networks_changes_nothing(trainer: Trainer, tmp_path: Path) -> None:
+    """Dropout draws from the process's one generator, and so does whoever loads a model meanwhile."""
+    settings = {"backbone": "mobilenet_v3_small", "recipe": "full"}  # with dropout
+    list(trainer(tmp_path / "alone", **settings))
+    done = threading.Event()
+
+    def build_on() -> None:
+        while not done.is_set():
+            build("squeezenet1_1", num_classes=2)
+
+    other = threading.Thread(target=build_on)
+    other.start()
+    try:
+        list(trainer(tmp_path / "beside", **settings))
+    finally:
+        done.set()
+        other.join()
+    assert_same(tmp_path / "alone", tmp_path / "beside")
+
+
+def test_the_seed_reaches_dropout() -> None:
+    draws = set()
+    for seed in range(3):
+        for number in range(3):
+            torch.manual_seed(epoch._mixed(seed, number))
+            draws.add(torch.rand(4).sum().item())
+    assert len(draws) == 9
 
 
 def test_bf16_trains_too(trainer: Trainer, tmp_path: Path) -> None:

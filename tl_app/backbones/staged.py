@@ -7,6 +7,7 @@ moving or training one moves or trains all. Knows nothing of weight files, freez
 from __future__ import annotations
 
 import functools
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from torchvision import models
 from tl_app.backbones.catalogue import BackboneSpec, get_backbone
 from tl_app.backbones.families import LAYOUTS, Layout
 from tl_app.errors import UsageError
+
+# Torch has one generator for the whole process. Whoever seeds it and needs what it gives next holds this lock, and so
+# does whoever draws from it; else loading a network in one thread would change the dropout of a training in another.
+GENERATOR_LOCK = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,8 @@ def build(name: str, *, num_classes: int | None = None, image_size: int | None =
     spec = get_backbone(name)
     size = spec.image_size if image_size is None else image_size
     spec.check_image_size(size)
-    network = StagedNetwork(models.get_model(name, **_options(spec, size)), name, size)
+    with GENERATOR_LOCK:
+        network = StagedNetwork(models.get_model(name, **_options(spec, size)), name, size)
     for module in network.head.modules():
         if isinstance(module, nn.Dropout):
             # In place it would write into the features, which may be a cached boundary.
@@ -182,12 +188,13 @@ def replace_head(network: StagedNetwork, num_classes: int) -> None:
     weight = next(old.parameters())
     like: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
     new: nn.Linear | nn.Conv2d
-    if isinstance(old, nn.Conv2d):
-        new = nn.Conv2d(old.in_channels, num_classes, kernel_size=1, bias=old.bias is not None, **like)
-    else:
-        assert isinstance(old, nn.Linear)
-        new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None, **like)
-    nn.init.normal_(new.weight, std=0.01)
+    with GENERATOR_LOCK:
+        if isinstance(old, nn.Conv2d):
+            new = nn.Conv2d(old.in_channels, num_classes, kernel_size=1, bias=old.bias is not None, **like)
+        else:
+            assert isinstance(old, nn.Linear)
+            new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None, **like)
+        nn.init.normal_(new.weight, std=0.01)
     if new.bias is not None:
         nn.init.zeros_(new.bias)
     parent, _, leaf = layout_of(network.name).classifier.rpartition(".")

@@ -21,7 +21,7 @@ from tl_app.data.decode import EXTENSIONS, open_regular, read_size
 from tl_app.data.layout import LAYOUTS, Entry, list_entries
 from tl_app.data.manifest import SPLITS, DatasetIndex, Photo, classes_of
 from tl_app.data.names import printable
-from tl_app.data.sources import open_source
+from tl_app.data.sources import located, open_source
 from tl_app.data.splits import stratified
 from tl_app.errors import DataError, Interrupted, PhotoError
 
@@ -77,6 +77,7 @@ def scan(
             raise Interrupted("Reading the photos was stopped.")
 
     folder = open_source(source, on_progress=report, should_stop=should_stop)
+    named = str(located(str(source)))  # a run must find it again from anywhere
     root, entries = list_entries(folder, str(source), stop_if)
     rows = _looked_at(root, entries, report, stop_if)
     shown = printable(str(source))
@@ -85,9 +86,9 @@ def scan(
     if not for_training:
         photos = [p if p.issue or p.split else dataclasses.replace(p, split="test") for p in photos]
         labels = tuple(sorted({photo.label for photo in photos if not photo.issue}))
-        return DatasetIndex(root, str(source), tuple(photos), labels, made_split=False)
+        return DatasetIndex(root, named, tuple(photos), labels, made_split=False)
     photos, made_split = _with_splits(photos, shown, val_fraction, seed)
-    return DatasetIndex(root, str(source), tuple(photos), classes_of(photos), made_split)
+    return DatasetIndex(root, named, tuple(photos), classes_of(photos), made_split)
 
 
 def relocate(index: DatasetIndex) -> DatasetIndex:

@@ -45,7 +45,7 @@ def open_source(
         ResourceError: The zip needs more disk than there is.
         Interrupted: ``should_stop`` said so.
     """
-    path = _located(str(source))
+    path = located(str(source))
     try:
         if path.is_dir():
             return path
@@ -63,7 +63,12 @@ def open_source(
         raise DataError(f"'{source}' cannot be read: {error.strerror or error}.", _WANTED) from error
 
 
-def _located(source: str) -> Path:
+def located(source: str) -> Path:
+    """The absolute path of what the user named; quotes and spaces around it, as pasted, are dropped.
+
+    Raises:
+        DataError: There is no such file or folder; close names are suggested.
+    """
     if not source.strip():
         raise DataError("No folder was named.", _WANTED)
     stripped = source.strip()

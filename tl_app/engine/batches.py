@@ -23,8 +23,13 @@ _AHEAD = 2  # batches made before they are asked for
 
 
 def cut(count: int, batch_size: int) -> list[int]:
-    """Sizes of the batches that ``count`` photos are cut into: as even as can be, so that none is a lone photo."""
+    """Sizes of the batches that ``count`` photos are cut into: as even as can be.
+
+    A lone photo, which BatchNorm cannot average over, joins another batch.
+    """
     parts = max(1, -(-count // batch_size))
+    if batch_size > 1 and parts > 1 and count // parts == 1:
+        parts = count // 2
     small, larger = divmod(count, parts)
     return [small + 1] * larger + [small] * (parts - larger)
 

@@ -97,6 +97,14 @@ def save_checkpoint(
     _write(path, tensors, {"position": json.dumps(dataclasses.asdict(position))})
 
 
+def is_finite(network: StagedNetwork, optimizer: torch.optim.Optimizer | None, depth: int) -> bool:
+    """Whether all that a checkpoint would hold is: a finite loss may hide an infinite gradient."""
+    tensors = list(_weights(network, depth).values())
+    for slots in optimizer.state.values() if optimizer is not None else ():
+        tensors += [value for value in slots.values() if isinstance(value, Tensor)]
+    return all(bool(torch.isfinite(tensor.detach()).all()) for tensor in tensors)
+
+
 def load_weights(path: Path, network: StagedNetwork) -> None:
     """Copies the weights in ``path`` into the network, in place; others stay as they are.
 
@@ -138,8 +146,9 @@ def load_optimizer(path: Path, network: StagedNetwork, optimizer: torch.optim.Op
             parameter, value = parameters[parameter_name], file.get_tensor(name)
             if value.shape == parameter.shape and value.ndim:
                 # The same strides as a fresh optimiser would use: kernels may round differently on others.
-                value = torch.empty_like(parameter).copy_(value)
-            optimizer.state[parameter][slot] = value
+                optimizer.state[parameter][slot] = torch.empty_like(parameter).copy_(value)
+            else:
+                optimizer.state[parameter][slot] = value.clone()  # or the file would stay mapped
 
 
 def load_best(folder: Path, network: StagedNetwork) -> bool:

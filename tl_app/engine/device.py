@@ -9,6 +9,7 @@ import contextlib
 
 import psutil
 import torch
+from torch.nn import Module
 
 from tl_app.errors import ResourceError, UsageError
 
@@ -23,7 +24,9 @@ def resolve_device(name: str) -> torch.device:
         ResourceError: The machine has no such device.
     """
     kind, _, number = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps") or (number and (kind != "cuda" or not number.isdigit())):
+    if kind not in ("auto", "cpu", "cuda", "mps") or (
+        number and (kind != "cuda" or not (number.isascii() and number.isdigit()))
+    ):
         raise UsageError(f"device is '{name}'.", "Allowed: auto, cpu, cuda, cuda:N, mps.")
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -80,6 +83,23 @@ def auto_batch_size(train_photos: int, device: torch.device) -> int:
     """A batch that gives small folders enough steps per epoch and large ones enough work per step."""
     largest = 64 if device.type == "cuda" else 32
     return max(4, min(largest, 1 << max(2, (max(1, train_photos) // 12).bit_length() - 1)))
+
+
+def move(network: Module, device: torch.device) -> None:
+    """Puts a network on a device, channels last.
+
+    Raises:
+        ResourceError: It does not fit.
+    """
+    try:
+        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ResourceError(
+            f"The network does not fit into the memory of {device}.",
+            remedy="Choose a smaller one, or the CPU.",
+        ) from error
 
 
 def memory_bytes(device: torch.device) -> int:

@@ -5,6 +5,7 @@ Knows nothing of phases before or after, of run folders, or of what happens when
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tl_app.backbones.staged import StagedNetwork, split
+from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork, split
 from tl_app.config import TrainConfig
 from tl_app.data.store import PhotoStore
 from tl_app.engine import checkpoints
@@ -22,7 +23,7 @@ from tl_app.engine.batches import Item, cut, eval_batches, train_batches
 from tl_app.engine.checkpoints import Position
 from tl_app.engine.device import memory_bytes
 from tl_app.engine.evaluate import Evaluation, evaluate, to_input
-from tl_app.engine.step import step_within_memory, train_step
+from tl_app.engine.step import accumulate, within_memory
 from tl_app.events import CheckpointSaved, EpochDone, Event, Notice, StepDone
 from tl_app.transfer.freezing import train_mode
 from tl_app.transfer.optimisers import set_rates
@@ -89,7 +90,7 @@ def run_epoch(training: Training, phase: int) -> Generator[Event, None, bool]:
     position, started, seen_before = training.position, time.monotonic(), training.position.seen
     if not (yield from _steps(training, phase)):
         return False
-    rate = (position.seen - seen_before) / (time.monotonic() - started)
+    rate = (position.seen - seen_before) / max(1e-9, time.monotonic() - started)
     result = evaluate(
         training.network,
         eval_batches(training.store, training.val_items, max(32, training.batch_size)),
@@ -108,7 +109,12 @@ def run_epoch(training: Training, phase: int) -> Generator[Event, None, bool]:
 
 
 def save(training: Training) -> CheckpointSaved:
-    """Writes the checkpoint to go on from, and drops best checkpoints that it no longer names."""
+    """Writes the checkpoint to go on from, and drops best checkpoints that it no longer names.
+
+    Raises:
+        NotFinite: A weight is NaN or infinite, whatever the loss was; the old checkpoint stays.
+    """
+    _check_finite(training)
     training.tick()
     path = training.folder / checkpoints.LAST
     checkpoints.save_checkpoint(path, training.network, training.optimizer, training.position)
@@ -117,8 +123,14 @@ def save(training: Training) -> CheckpointSaved:
     return CheckpointSaved(training.position.step, training.position.epoch, f"{path.parent.name}/{path.name}")
 
 
+def _check_finite(training: Training) -> None:
+    if not checkpoints.is_finite(training.network, training.optimizer, training.position.depth):
+        raise NotFinite
+
+
 def _close(training: Training, result: Evaluation, rate: float, epoch_seconds: float) -> EpochDone:
     """Moves the position past the epoch and keeps the weights when they are the best so far."""
+    _check_finite(training)
     position = training.position
     better = (result.accuracy, -result.loss) > (position.best_accuracy, -position.best_loss)
     done = EpochDone(
@@ -187,23 +199,29 @@ def _step(
     position, optimizer = training.position, training.optimizer
     assert optimizer is not None
     set_rates(optimizer, factor)
-    # Dropout then draws from (seed, step) alone, so that a resumed run draws the same.
-    torch.manual_seed((training.config.seed << 32) + position.step)
     inputs = to_input(images, training.store.preprocessing, training.device)
     targets = labels.to(training.device)
 
     def run(parts: int) -> tuple[Tensor, Tensor]:
-        return train_step(
-            prefix, suffix, optimizer, inputs, targets, parts=parts, precision=training.precision
-        )
+        with GENERATOR_LOCK:
+            # Dropout draws from (seed, step) alone, so that a resumed run, or another try, draws the same.
+            torch.manual_seed(_mixed(training.config.seed, position.step))
+            return accumulate(prefix, suffix, inputs, targets, parts=parts, precision=training.precision)
 
-    result, parts = step_within_memory(run, position.micro_batches, len(labels), training.device)
-    if parts != position.micro_batches:
+    result, parts = within_memory(
+        run, optimizer, parts=position.micro_batches, batch_size=len(labels), device=training.device
+    )
+    if parts > position.micro_batches:
         yield Notice(f"Out of memory: each batch is now computed in {parts} parts.", "warning")
         position.micro_batches = parts
     position.step += 1
     position.step_in_epoch += 1
     return result
+
+
+def _mixed(seed: int, step: int) -> int:
+    """A seed in whose low 32 bits, all that the CPU's generator takes, both numbers have their say."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=4).digest())
 
 
 class _Losses:

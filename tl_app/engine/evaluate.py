@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from tl_app.data.store import Preprocessing
-from tl_app.engine.device import autocast
+from tl_app.engine.device import autocast, is_out_of_memory, release_memory
+from tl_app.errors import ResourceError
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,54 @@ def evaluate(
     for images, batch_labels in batches:
         if stop():
             return None
-        with torch.inference_mode(), autocast(device, precision):
-            logits.append(network(to_input(images, preprocessing, device)).float())
+        logits.append(classify(network, images, preprocessing, device=device, precision=precision))
         labels.append(batch_labels)
     all_logits, all_labels = torch.cat(logits).cpu(), torch.cat(labels)
     loss = nn.functional.cross_entropy(all_logits, all_labels).item()
     accuracy = (all_logits.argmax(1) == all_labels).double().mean().item()
     return Evaluation(loss, accuracy, all_logits.softmax(1), all_labels)
+
+
+def classify(
+    network: nn.Module,
+    images: Tensor,
+    preprocessing: Preprocessing,
+    *,
+    device: torch.device,
+    precision: torch.dtype,
+) -> Tensor:
+    """One forward pass; in halves, and halves of those, when memory does not suffice for all at once.
+
+    Args:
+        network: In eval mode.
+        images: uint8 (B, 3, size, size).
+        preprocessing: Only its normalisation is used.
+        device: Where the network is.
+        precision: Of the forward pass.
+
+    Returns:
+        Logits, float32 (B, C), on the device.
+
+    Raises:
+        ResourceError: Not even one photo fits.
+    """
+    try:
+        with torch.inference_mode(), autocast(device, precision):
+            logits: Tensor = network(to_input(images, preprocessing, device)).float()
+            return logits
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    release_memory(device)
+    if len(images) == 1:
+        raise ResourceError(
+            f"The memory of {device} does not suffice for one photo.",
+            remedy="Choose a smaller backbone or image size, or use the CPU.",
+        )
+    halves = images.tensor_split(2)
+    return torch.cat(
+        [classify(network, half, preprocessing, device=device, precision=precision) for half in halves]
+    )
 
 
 def to_input(images: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 
 from tl_app.backbones import weights as pretrained
 from tl_app.backbones.catalogue import BackboneSpec, WeightChoice, find_weights, get_backbone
-from tl_app.backbones.staged import StagedNetwork, build, replace_head, stage_parameters
+from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork, build, replace_head, stage_parameters
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, Photo
 from tl_app.data.store import PhotoStore, Preprocessing
@@ -22,6 +22,8 @@ from tl_app.engine.device import auto_batch_size, resolve_device, resolve_precis
 from tl_app.errors import DataError
 from tl_app.events import Event, Notice
 from tl_app.transfer import recipes
+
+_NAMED = 20  # photos that cannot be decoded after all, named one by one
 
 
 def resolve(config: TrainConfig, train_photos: int) -> tuple[TrainConfig, Preprocessing]:
@@ -83,21 +85,29 @@ def start_network(
     """
     assert config.image_size is not None
     choice = choose_weights(config)
-    torch.manual_seed(config.seed)
     if choice is None:
-        return build(config.backbone, num_classes=classes, image_size=config.image_size)
+        if config.recipe in ("head", "partial"):
+            yield Notice(
+                "The frozen stages are random, so they have nothing to offer: choose weights.", "warning"
+            )
+        with GENERATOR_LOCK:
+            torch.manual_seed(config.seed)
+            return build(config.backbone, num_classes=classes, image_size=config.image_size)
     if not pretrained.is_on_disk(choice):
         yield from with_progress(
             f"downloading {config.backbone} weights",
             "bytes",
             lambda report: pretrained.download(choice, on_progress=report, should_stop=stop),
         )
-    network = build(config.backbone, image_size=config.image_size)
+    with GENERATOR_LOCK:
+        torch.manual_seed(config.seed)  # some files have no values for some stages
+        network = build(config.backbone, image_size=config.image_size)
     notices: list[Notice] = []
     pretrained.load_pretrained(network, choice, on_notice=notices.append)
     yield from notices
-    torch.manual_seed(config.seed)
-    replace_head(network, classes)
+    with GENERATOR_LOCK:
+        torch.manual_seed(config.seed)
+        replace_head(network, classes)
     return network
 
 
@@ -126,8 +136,12 @@ def read_photos(
         "photos",
         lambda report: store.prepare(paths, on_progress=report, should_stop=stop),
     )
-    for path, reason in failed.items():
+    for path, reason in list(failed.items())[:_NAMED]:
         yield Notice(f"{path} is left out: {reason}", "warning")
+    if len(failed) > _NAMED:
+        yield Notice(
+            f"{len(failed) - _NAMED} more photos are left out; `tl-app inspect` may say why.", "warning"
+        )
     numbers = {label: number for number, label in enumerate(index.classes)}
 
     def items(photos: list[Photo]) -> list[Item]:

@@ -14,22 +14,20 @@ from tl_app.engine.device import autocast, is_out_of_memory, release_memory
 from tl_app.errors import ResourceError, UsageError
 
 
-def train_step(
+def accumulate(
     prefix: nn.Module,
     suffix: nn.Module,
-    optimizer: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,
     *,
     parts: int,
     precision: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    """Moves the weights one step along the mean gradient of the batch.
+    """Leaves the mean gradient of the batch in the suffix's parameters.
 
     Args:
         prefix: The frozen stages, in eval mode.
-        suffix: The trainable stages and the head, in training mode.
-        optimizer: Over the suffix's parameters.
+        suffix: The trainable stages and the head, in training mode; without gradients as yet.
         images: Normalised floats (B, 3, H, W), on the device.
         labels: int64 (B,), on the device.
         parts: Into how many micro-batches the batch is cut; gradients add up to that of the whole batch.
@@ -41,10 +39,9 @@ def train_step(
     Raises:
         UsageError: A lone photo went through BatchNorm.
     """
-    optimizer.zero_grad(set_to_none=True)
     loss_sum = torch.zeros((), device=images.device)
     correct = torch.zeros((), dtype=torch.int64, device=images.device)
-    for part, part_labels in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+    for part, part_labels in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
         with autocast(images.device, precision):
             with torch.inference_mode():
                 boundary = prefix(part)
@@ -54,41 +51,76 @@ def train_step(
         loss.backward()  # type: ignore[no-untyped-call]
         loss_sum += loss.detach()
         correct += (logits.detach().argmax(1) == part_labels).sum()
-    optimizer.step()
     return loss_sum, correct
 
 
-def step_within_memory(
-    run: Callable[[int], tuple[Tensor, Tensor]], parts: int, batch_size: int, device: torch.device
+def within_memory(
+    run: Callable[[int], tuple[Tensor, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    *,
+    parts: int,
+    batch_size: int,
+    device: torch.device,
 ) -> tuple[tuple[Tensor, Tensor], int]:
-    """Runs a step; on out of memory halves the micro-batch and doubles the accumulation until it fits.
+    """Runs forward and backward passes and moves the weights; on out of memory with more, smaller micro-batches.
 
     Args:
-        run: ``run(parts)`` does the step in so many parts.
+        run: ``run(parts)`` leaves the gradient, computed in so many parts.
+        optimizer: Over the same parameters.
         parts: To begin with.
-        batch_size: Photos in this batch; a micro-batch keeps at least two, which BatchNorm needs.
+        batch_size: Photos in this batch.
         device: Its cached memory is released before another try.
 
     Returns:
         What ``run`` returned, and the number of parts that fitted.
 
     Raises:
-        ResourceError: Not even two photos at a time fit.
+        ResourceError: Not even one photo at a time fits, or the optimiser's own state does not.
     """
+    parts = min(parts, batch_size)
     while True:
+        optimizer.zero_grad(set_to_none=True)
         try:
-            return run(parts), parts
+            result = run(parts)
+            break
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        # Outside the except block, so that the failed step's tensors are gone by now.
+        # Outside the except block, so that the failed passes' tensors are gone by now.
         release_memory(device)
-        parts *= 2
-        if batch_size // parts < 2:
-            raise ResourceError(
-                f"Not even {max(2, 2 * batch_size // parts)} photos at a time fit into the memory of {device}.",
-                remedy="Choose a smaller backbone or image size, freeze more stages, or use the CPU.",
-            )
+        if parts >= batch_size:
+            raise _too_small(device, "not even one photo at a time fits")
+        parts = min(2 * parts, batch_size)
+    _move(optimizer, device)
+    return result, parts
+
+
+def _move(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    fresh = not optimizer.state
+    try:
+        optimizer.step()
+        return
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if not fresh:  # some weights may have moved and others not
+            raise _too_small(device, "there is no room to move the weights") from error
+    # The first step sets the state up before it moves anything; what is half set up must go.
+    optimizer.state.clear()
+    release_memory(device)
+    try:
+        optimizer.step()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise _too_small(device, "there is no room for the optimiser's state") from error
+
+
+def _too_small(device: torch.device, what: str) -> ResourceError:
+    return ResourceError(
+        f"The memory of {device} is too small: {what}.",
+        remedy="Choose a smaller backbone or image size, freeze more stages, or use the CPU.",
+    )
 
 
 def _checked(suffix: nn.Module, boundary: Tensor) -> Tensor:

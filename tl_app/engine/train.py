@@ -6,11 +6,10 @@ consume the events; the loop knows none of them, and never yields inside ``infer
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Literal
-
-import torch
 
 from tl_app.backbones.catalogue import get_backbone
 from tl_app.config import TrainConfig
@@ -18,7 +17,7 @@ from tl_app.data.index import DatasetIndex
 from tl_app.data.store import Preprocessing
 from tl_app.engine import checkpoints, setup
 from tl_app.engine.checkpoints import LAST, START, Position
-from tl_app.engine.device import precision_name, resolve_device, resolve_precision
+from tl_app.engine.device import move, precision_name, resolve_device, resolve_precision
 from tl_app.engine.epoch import NotFinite, Training, run_epoch, save
 from tl_app.errors import DivergedError
 from tl_app.events import Event, Finished, Notice, PhaseStarted, RolledBack
@@ -57,7 +56,8 @@ def train(
         if training.position.epoch < training.first_epoch(phase + 1):
             if not (yield from _run_phase(training, phase)):
                 reason = "stopped"
-                yield save(training)
+                with contextlib.suppress(NotFinite):  # then the last good checkpoint is what to go on from
+                    yield save(training)
                 break
     yield _finished(training, reason)
 
@@ -84,7 +84,7 @@ def _set_up(
         checkpoints.load_weights(folder / LAST, network)
         yield RolledBack(position.step, position.epoch, "resumed")
     store, train_items, val_items = yield from setup.read_photos(index, preprocessing, stop)
-    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    move(network, device)
     training = Training(
         config=config,
         network=network,

@@ -64,7 +64,7 @@ def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
         epochs=config.epochs or auto_epochs(train_photos),
         freeze=depth,
         lr_head=lr_head,
-        lr_backbone=lr_head * share if config.lr_backbone is None else config.lr_backbone,
+        lr_backbone=max(lr_head * share, 1e-8) if config.lr_backbone is None else config.lr_backbone,
     )
 
 
