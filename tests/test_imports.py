@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {"backbones"},
     {"transfer"},
     {"engine"},
-    {"runs", "snapshot", "predictor", "plots"},
+    {"history", "reproduce", "locks", "runs", "snapshot", "predictor", "plots"},
     {"evaluation", "jobs"},
     {"api", "terminal"},
     {"cli", "ui"},

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from tests.engine.conftest import tensors
-from tl_app import runs
+from tl_app import history, reproduce, runs
 from tl_app.config import TrainConfig
 from tl_app.errors import DataError, ResourceError, UsageError
 from tl_app.events import EpochDone, Event, Progress, RolledBack, StepDone
@@ -60,7 +60,7 @@ def test_a_run_is_a_folder_that_says_all(photos: Path, tmp_path: Path) -> None:
     assert (info.val_accuracy, info.best_epoch) == (result.val_accuracy, result.best_epoch)
     assert (result.train_images, result.val_images, result.state) == (20, 4, "completed")
     scanning = [event for event in seen if isinstance(event, Progress) and event.unit == "files"]
-    assert list(runs.read_history(job.path)) == seen[len(scanning) :]
+    assert list(history.read_history(job.path)) == seen[len(scanning) :]
     live, stored = job.snapshot(), snapshot_of(info)
     for name in ("step", "steps", "epochs", "step_points", "epoch_rows", "state", "val_accuracy", "notices"):
         assert getattr(live, name) == getattr(stored, name), name
@@ -82,7 +82,7 @@ def test_stopping_ends_within_a_batch_and_resuming_ends_the_same(photos: Path, t
     finished(job_holder[0])
     info = runs.open_run("cut", worker.runs_dir)
     assert (info.state, info.resumable) == ("stopped", True)
-    assert max(event.step for event in runs.read_history(info.path) if isinstance(event, StepDone)) == 3
+    assert max(event.step for event in history.read_history(info.path) if isinstance(event, StepDone)) == 3
     resumed = finished(worker.resume("cut"))
     assert resumed.snapshot().step_points == whole.snapshot().step_points
     one, other = tensors(whole.path / "checkpoints"), tensors(resumed.path / "checkpoints")
@@ -261,17 +261,17 @@ def test_a_name_is_given_once(photos: Path, tmp_path: Path) -> None:
 def test_the_command_and_the_python_lines_say_what_differs(photos: Path, tmp_path: Path) -> None:
     job = finished(Worker(tmp_path / "runs").start(config(photos, epochs=1, lr_head=0.5)))
     info = runs.open_run(job.path, tmp_path)
-    assert runs.command_line(info) == (
+    assert reproduce.command_line(info.asked) == (
         f"tl-app train {photos} --backbone mobilenet_v3_small --weights random --recipe full --epochs 1 "
         "--lr 0.5 --image-size 32 --seed 0"
     )
-    compile(runs.python_lines(info), "lines", "exec")
-    assert "lr_head=0.5" in runs.python_lines(info)
+    compile(reproduce.python_lines(info.asked), "lines", "exec")
+    assert "lr_head=0.5" in reproduce.python_lines(info.asked)
 
 
 def test_the_curves_as_csv(photos: Path, tmp_path: Path) -> None:
     job = finished(Worker(tmp_path / "runs").start(config(photos)))
-    lines = runs.history_csv(job.path).splitlines()
+    lines = history.history_csv(job.path).splitlines()
     assert lines[0].startswith("kind,step,epoch,loss,lr,")
     assert [line.split(",")[0] for line in lines[1:]].count("step") == 10
     assert [line.split(",")[0] for line in lines[1:]].count("epoch") == 2
@@ -346,7 +346,7 @@ def test_a_torn_history_is_read_and_continued(photos: Path, tmp_path: Path) -> N
     while job.snapshot().step <= before.step:
         time.sleep(0.01)
     worker.close()
-    events = list(runs.read_history(info.path))
+    events = list(history.read_history(info.path))
     assert any(isinstance(event, RolledBack) and event.reason == "resumed" for event in events)
     steps = [step for step, _ in snapshot_of(runs.open_run("run", worker.runs_dir)).step_points]
     assert steps == list(range(1, len(steps) + 1))

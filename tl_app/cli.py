@@ -305,7 +305,7 @@ def list_runs(runs_dir: RunsDir = None, json: Json = False) -> None:
 
 
 def _run(info: Any) -> dict[str, Any]:
-    from tl_app.runs import command_line
+    from tl_app.reproduce import command_line
 
     return {
         "run": str(info.path),
@@ -323,5 +323,5 @@ def _run(info: Any) -> dict[str, Any]:
         "val_loss": info.val_loss,
         "resumable": info.resumable,
         "message": info.message,
-        "command": command_line(info),
+        "command": command_line(info.asked),
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import threading
 import traceback
 import warnings
@@ -16,14 +15,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
-from tl_app import resources, runs
+from tl_app import history, resources, runs
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, relocate, scan
 from tl_app.errors import Interrupted, ResourceError, UsageError, UserError
-from tl_app.events import JOB_THREAD, CheckpointSaved, EpochDone, Event, Finished, Progress, to_json
+from tl_app.events import JOB_THREAD, CheckpointSaved, EpochDone, Event, Finished, Progress
 from tl_app.files import write_json
+from tl_app.locks import DeviceLock
 from tl_app.runs import TrainResult
 from tl_app.snapshot import Snapshot, snapshot_of
 
@@ -92,10 +90,10 @@ class Job:
 
     def _run(self) -> None:
         try:
-            with open(self.path / "history.jsonl", "a+b") as history:
-                _end_torn_line(history)
+            with open(self.path / history.NAME, "a+b") as file:
+                history.end_torn_line(file)
                 for event in self._events(self._stopping.is_set):
-                    self._record(event, history)
+                    self._record(event, file)
         except Interrupted:
             self._end("stopped", "Stopped before the first step. Resume starts it.")
         except UserError as error:
@@ -121,9 +119,8 @@ class Job:
             finally:
                 self._ended.set()
 
-    def _record(self, event: Event, history: IO[bytes]) -> None:
-        history.write(to_json(event).encode() + b"\n")
-        history.flush()
+    def _record(self, event: Event, file: IO[bytes]) -> None:
+        history.append(file, event)
         with self._lock:
             state = self._snapshot.state
             self._snapshot.apply(event)
@@ -202,7 +199,7 @@ class Worker:
         from tl_app.backbones.staged import stage_parameters
         from tl_app.engine.setup import resolve
 
-        with self._lock, _device_lock(config.device, self.job) as lock:
+        with self._lock, DeviceLock(config.device, self._running()) as lock:
             if index is None:
                 index = _scanned(config, listener)
             config = dataclasses.replace(config, data=index.source)
@@ -230,7 +227,7 @@ class Worker:
         from tl_app.data.store import Preprocessing
 
         info = runs.open_run(run, self.runs_dir)
-        with self._lock, _device_lock(info.config.device, self.job) as lock:
+        with self._lock, DeviceLock(info.config.device, self._running()) as lock:
             info = runs.open_run(info.path, self.runs_dir)  # it may have moved on before the lock was ours
             if info.state == "completed":
                 raise UsageError(
@@ -251,6 +248,10 @@ class Worker:
             self.job.stop()
             self.job.wait(timeout_seconds)
 
+    def _running(self) -> str:
+        """The name of the job under way; empty when there is none."""
+        return self.job.name if self.job is not None and self.job.is_alive else ""
+
     def _launch(
         self,
         path: Path,
@@ -258,7 +259,7 @@ class Worker:
         config: TrainConfig,
         index: DatasetIndex,
         preprocessing: Preprocessing,
-        lock: _DeviceLock,
+        lock: DeviceLock,
         listener: Listener | None,
     ) -> Job:
         from tl_app.engine.train import train
@@ -284,80 +285,12 @@ class Worker:
         return job
 
 
-class _DeviceLock:
-    """The lock of one device, given back at the end of a ``with`` block unless a job kept it."""
-
-    def __init__(self, device: str) -> None:
-        from tl_app.engine.device import resolve_device
-
-        folder = resources.locks_dir()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ResourceError(
-                f"The folder for locks, {folder}, cannot be made: {error.strerror or error}.",
-                remedy="Set TL_APP_HOME to a folder that can be written.",
-            ) from error
-        self.device = str(resolve_device(device))
-        self._owner = folder / f"{self.device.replace(':', '-')}.json"
-        self._lock = FileLock(self._owner.with_suffix(".lock"), thread_local=False)
-        self.kept = False
-
-    def __enter__(self) -> _DeviceLock:
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise _busy(self._owner_name(), self.device) from None
-        self._owner.unlink(missing_ok=True)  # whoever it names is gone
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if not self.kept:
-            self._lock.release()
-
-    def keep(self, run: str) -> None:
-        write_json(self._owner, {"run": run})
-        self.kept = True
-
-    def release(self) -> None:
-        self._lock.release()
-
-    def _owner_name(self) -> str:
-        try:
-            return f"Run '{json.loads(self._owner.read_text())['run']}'"
-        except (OSError, ValueError, KeyError):
-            return "Another run"  # it holds the lock and is still reading its photos
-
-
-def _device_lock(device: str, job: Job | None) -> _DeviceLock:
-    lock = _DeviceLock(device)
-    if job is not None and job.is_alive:
-        raise _busy(f"Run '{job.name}'", lock.device)
-    return lock
-
-
 def _scanned(config: TrainConfig, listener: Listener | None) -> DatasetIndex:
     def report(done: int, total: int) -> None:
         if listener is not None:
             listener(Progress("scanning files", done, total, "files"))
 
     return scan(config.data, val_fraction=config.val_fraction, seed=config.seed, on_progress=report)
-
-
-def _busy(run: str, device: str) -> ResourceError:
-    return ResourceError(
-        f"{run} is being trained on {device}.",
-        "One run at a time per device.",
-        "Stop it, or wait until it is done.",
-    )
-
-
-def _end_torn_line(history: IO[bytes]) -> None:
-    """A process killed while it wrote leaves a line without an end; the next event must not join it."""
-    if history.tell():
-        history.seek(-1, 2)
-        if history.read(1) != b"\n":
-            history.write(b"\n")
 
 
 def _result(path: Path, snapshot: Snapshot, end: Finished) -> TrainResult:

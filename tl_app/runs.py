@@ -8,27 +8,21 @@ Knows nothing of torch, of the page, or of how training is done.
 from __future__ import annotations
 
 import contextlib
-import csv
-import dataclasses
 import difflib
-import io
 import json
 import os
 import re
-import shlex
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tl_app.config import TrainConfig, option
+from tl_app.config import TrainConfig
 from tl_app.errors import ResourceError, UsageError
-from tl_app.events import EpochDone, Event, RolledBack, StepDone, from_json
 from tl_app.files import write_json
 
 if TYPE_CHECKING:
@@ -264,72 +258,12 @@ def write_status(path: Path, state: str, message: str, **progress: Any) -> None:
     write_json(path / "status.json", {**values, **progress})
 
 
-def read_history(path: Path) -> Iterator[Event]:
-    """The events of a run in order; a line torn by a killed process is passed over."""
-    try:
-        with open(path / "history.jsonl", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                try:
-                    yield from_json(line)
-                except ValueError:
-                    continue
-    except FileNotFoundError:
-        return
-
-
-def history_csv(path: Path) -> str:
-    """The curves of a run as CSV: a row per step, and one per epoch with the validation figures."""
-    rows: list[StepDone | EpochDone] = []
-    for event in read_history(path):
-        if isinstance(event, StepDone | EpochDone):
-            rows.append(event)
-        elif isinstance(event, RolledBack):
-            rows = [
-                r
-                for r in rows
-                if r.step <= event.step and (isinstance(r, StepDone) or r.epoch <= event.epoch)
-            ]
-    columns = ["kind", "step", "epoch", "loss", "lr", "images_per_second", "seconds"]
-    columns += ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "is_best", "epoch_seconds"]
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, extrasaction="ignore")
-    writer.writeheader()
-    for row in rows:
-        kind = "step" if isinstance(row, StepDone) else "epoch"
-        writer.writerow({"kind": kind, **dataclasses.asdict(row)})
-    return text.getvalue()
-
-
 def read_result(path: Path) -> TrainResult | None:
     """What ``metrics.json`` says; None before training ended in good order."""
     try:
         return TrainResult(**json.loads((path / "metrics.json").read_text()))
     except FileNotFoundError:
         return None
-
-
-def command_line(info: RunInfo) -> str:
-    """The shell command that trains the same again."""
-    words = ["tl-app", "train", info.asked.data]
-    for name, value in _changed(info.asked).items():
-        words += [option(name), str(value)]
-    return shlex.join(words)
-
-
-def python_lines(info: RunInfo) -> str:
-    """The Python lines that train the same again."""
-    settings = "".join(f", {name}={value!r}" for name, value in _changed(info.asked).items())
-    return f"import tl_app\n\nresult = tl_app.train({info.asked.data!r}{settings})"
-
-
-def _changed(config: TrainConfig) -> dict[str, Any]:
-    """Settings that differ from their defaults, and always the ones that matter most."""
-    always = {"backbone", "recipe", "seed"}
-    return {
-        spec.name: getattr(config, spec.name)
-        for spec in dataclasses.fields(config)
-        if spec.name != "data" and (spec.name in always or getattr(config, spec.name) != spec.default)
-    }
 
 
 def _read(path: Path) -> RunInfo:

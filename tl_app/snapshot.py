@@ -9,7 +9,7 @@ import dataclasses
 import time
 from dataclasses import dataclass, field
 
-from tl_app import runs
+from tl_app import history, runs
 from tl_app.events import EpochDone, Event, Finished, Notice, PhaseStarted, Progress, RolledBack, StepDone
 
 MAX_NOTICES = 100  # a page with more helps nobody; all of them are in the history
@@ -156,7 +156,7 @@ def snapshot_of(info: runs.RunInfo) -> Snapshot:
     """The snapshot of any run from its folder, also of one that another process trains right now."""
     snapshot = Snapshot(run=info.name, run_path=str(info.path), backbone=info.config.backbone)
     snapshot.epochs = info.config.epochs or 0
-    for event in runs.read_history(info.path):
+    for event in history.read_history(info.path):
         snapshot.apply(event)
     snapshot.state, snapshot.message = info.state, info.message
     if not snapshot.is_running:

@@ -31,6 +31,7 @@ def run(home: Path, photos: Path) -> str:
         stages=["a", "b"],
         index=scan(photos),
     )
+    runs.write_status(path, "interrupted", "")
     return path.name
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from tl_app import plots, runs
+from tl_app import history, plots, reproduce, runs
 from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
 from tl_app.runs import RunInfo
@@ -222,8 +222,8 @@ class _Acts:
             status.card(snapshot),
             plots.curves(snapshot) if snapshot.step_points or snapshot.epoch_rows else None,
             markup.notices(snapshot.notices),
-            runs.command_line(info),
-            runs.python_lines(info),
+            reproduce.command_line(info.asked),
+            reproduce.python_lines(info.asked),
             settings_table(info),
         )
 
@@ -295,7 +295,7 @@ def _csv_file(info: RunInfo) -> str:
         if time.time() - old.stat().st_mtime > 3600:
             old.unlink(missing_ok=True)
     file = folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', info.name)}.csv"
-    file.write_text(runs.history_csv(info.path), encoding="utf-8", newline="")
+    file.write_text(history.history_csv(info.path), encoding="utf-8", newline="")
     return str(file)
 
 
