@@ -29,7 +29,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -43,7 +43,8 @@ def remove_leftovers(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Makes a name that is new in ``folder`` last through a power cut."""
     with contextlib.suppress(
         OSError
     ):  # Windows cannot open a folder; the rename itself is still atomic there

@@ -29,6 +29,7 @@ import filelock
 
 from tl_app import resources
 from tl_app.errors import Interrupted, ResourceError
+from tl_app.files import sync_folder
 
 Progress = Callable[[int, int], None]
 ShouldStop = Callable[[], bool]
@@ -87,7 +88,7 @@ def fetch(
             with file:
                 _receive(url, file, what, target, expected_bytes, on_progress or _ignore, should_stop)
             os.replace(partial, target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         except OSError as error:
             raise _cannot_write(what, target.parent, error) from error
         finally:
@@ -247,16 +248,6 @@ def _only_one(target: Path, what: str, should_stop: ShouldStop) -> Iterator[None
         yield
     finally:
         lock.release()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name last through a power cut; Windows cannot open folders and needs no help."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _mb(count: int) -> str:
