@@ -5,6 +5,8 @@ Knows nothing of commands and options.
 
 from __future__ import annotations
 
+import os
+import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -80,10 +82,11 @@ class TrainDisplay:
                 )
 
     def _epoch(self, event: events.EpochDone) -> None:
-        self._console.print(
-            f"epoch {event.epoch:3d}  train loss {event.train_loss:.3f}  accuracy {percent(event.train_accuracy)}"
-            f"  val loss {event.val_loss:.3f}  accuracy {percent(event.val_accuracy)}"
-            f"  {event.epoch_seconds:.1f} s{'  best' if event.is_best else ''}"
+        self._console.print(  # 80 columns, so that it stays one line
+            f"epoch {event.epoch:3d}  train loss {event.train_loss:.3f}, {percent(event.train_accuracy)}  "
+            f"val loss {event.val_loss:.3f}, {percent(event.val_accuracy)}  "
+            f"{event.epoch_seconds:.1f} s{'  best' if event.is_best else ''}",
+            soft_wrap=True,
         )
 
     def _to(self, activity: str, done: int, total: int | None, detail: str = "") -> None:
@@ -97,7 +100,7 @@ class TrainDisplay:
 
 def show_result(result: TrainResult) -> None:
     """How a training ended."""
-    console = Console(highlight=False)
+    console = _console()
     if result.best_epoch:
         console.print(
             f"[bold]Validation accuracy {percent(result.val_accuracy)}[/] "
@@ -112,7 +115,7 @@ def show_result(result: TrainResult) -> None:
 
 def show_evaluation(result: EvaluationResult) -> None:
     """Accuracy, in all and per class."""
-    console = Console(highlight=False)
+    console = _console()
     console.print(
         f"[bold]Accuracy {percent(result.accuracy)}[/], loss {result.loss:.3f}, "
         f"on {result.images} photos ({result.split}) of {escape(result.data)}",
@@ -134,7 +137,7 @@ def show_predictions(values: dict[str, Any]) -> None:
         else:
             rest = ", ".join(f"{each['label']} {percent(each['confidence'])}" for each in row["top"][1:3])
             table.add_row(escape(row["path"]), escape(row["label"]), percent(row["confidence"]), escape(rest))
-    Console(highlight=False).print(table)
+    _console().print(table)
 
 
 def show_backbones(values: dict[str, Any]) -> None:
@@ -152,12 +155,12 @@ def show_backbones(values: dict[str, Any]) -> None:
             str(row["image_size"]),
             weights,
         )
-    Console(highlight=False).print(table)
+    _console().print(table)
 
 
 def show_index(values: dict[str, Any]) -> None:
     """Counts per class and split, then what is left out."""
-    console = Console(highlight=False)
+    console = _console()
     table = _table("class", "train", "val", "test")
     for label, row in values["counts"].items():
         table.add_row(escape(label), *(str(row.get(split, 0)) for split in ("train", "val", "test")))
@@ -181,9 +184,13 @@ def show_runs(values: dict[str, Any]) -> None:
             escape(row["data"]),
             row["created"].replace("T", " ").rstrip("Z"),
         )
-    Console(highlight=False).print(
-        table if values["runs"] else "No runs yet. Train one with `tl-app train DATA`."
-    )
+    _console().print(table if values["runs"] else "No runs yet. Train one with `tl-app train DATA`.")
+
+
+def _console() -> Console:
+    """Standard output; where that is a file or another program, nobody gains from lines of 80 columns."""
+    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if narrow else 160)
 
 
 def _table(*columns: str) -> Table:
@@ -207,6 +214,6 @@ def _table(*columns: str) -> Table:
 
 def _show_left_out(console: Console, rows: list[tuple[str, str]]) -> None:
     if rows:
-        console.print(f"[yellow]{len(rows)} files are left out:[/]")
+        console.print(f"[yellow]{len(rows)} {'file is' if len(rows) == 1 else 'files are'} left out:[/]")
         for path, reason in rows:
             console.print(f"  {path}: {reason}", soft_wrap=True, markup=False)
