@@ -12,7 +12,9 @@ from PIL import Image
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
-torch.set_num_threads(1)  # tests run in two processes on two cores
+# Tests run in two processes on two cores; the processes that they start must not want both for themselves.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -179,17 +180,35 @@ def test_help_is_quick() -> None:
         assert f" {command} " in done.stdout
 
 
+def start(command: list[str]) -> subprocess.Popen[str]:
+    """Starts a command that hears Ctrl-C, which a shell in the background would have it ignore."""
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a process wrote; one that does not end is killed, and fails the test."""
+    try:
+        return process.communicate(timeout=60)
+    finally:
+        process.kill()
+
+
 def test_ctrl_c_keeps_the_best_and_says_130(photos: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tl_app", "train", str(photos), *TINY, "--json", "--name", "long"]
     command[command.index("--epochs") + 1] = "1000"
-    process = subprocess.Popen(
-        [*command, "--runs-dir", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = start([*command, "--runs-dir", str(tmp_path)])
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not _epochs_done(tmp_path):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = ended(process)
     assert process.returncode == 130, err
     result = json.loads(out.splitlines()[-1])
     assert result["state"] == "stopped" and result["best_epoch"] >= 1
@@ -200,9 +219,7 @@ def test_ctrl_c_keeps_the_best_and_says_130(photos: Path, tmp_path: Path) -> Non
 def test_ctrl_c_always_ends_with_one_object(photos: Path, tmp_path: Path, twice: bool) -> None:
     command = [sys.executable, "-m", "tl_app", "train", str(photos), *TINY, "--json", "--name", "long"]
     command[command.index("--epochs") + 1] = "1000"
-    process = subprocess.Popen(
-        [*command, "--runs-dir", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = start([*command, "--runs-dir", str(tmp_path)])
     deadline = time.monotonic() + 120
     if twice:
         while time.monotonic() < deadline and not _epochs_done(tmp_path):
@@ -213,7 +230,7 @@ def test_ctrl_c_always_ends_with_one_object(photos: Path, tmp_path: Path, twice:
     if twice:
         time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = ended(process)
     assert process.returncode == 130, err
     assert len(out.splitlines()) == 1 and isinstance(json.loads(out), dict)
 
