@@ -16,8 +16,6 @@ from tl_app.backbones.staged import StagedNetwork, build
 from tl_app.errors import ResourceError, UsageError
 from tl_app.events import Notice
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "weights"
-
 
 def _default(name: str) -> WeightChoice:
     return get_backbone(name).default_weights
@@ -245,12 +243,8 @@ def test_weights_of_another_backbone_are_refused() -> None:
 
 @pytest.mark.shared
 def test_the_real_mobilenet_of_another_origin_loads(
-    weights_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    weights_home: Path, pretrained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not SHARED.is_dir():
-        assert not os.environ.get("CI"), "the measurement weights must be there in CI"
-        pytest.skip("the measurement weights are not beside this checkout")
-    monkeypatch.setenv("TORCH_HOME", str(SHARED))
     expected = [("mobilenet_v2", "IMAGENET1K_V1"), ("mobilenet_v2", "IMAGENET1K_V2")]
     assert weights.on_disk() == expected
     choice = _default("mobilenet_v2")

@@ -22,8 +22,6 @@ Picture = Callable[..., Image.Image]
 Encoded = Callable[..., bytes]
 Fill = Callable[..., Path]
 
-HYMENOPTERA = Path(__file__).parents[3] / "shared" / "data" / "hymenoptera"
-
 
 def issues(index: DatasetIndex) -> dict[str, str]:
     return {photo.path: photo.issue for photo in index.left_out}
@@ -470,16 +468,13 @@ def test_relocate(tmp_path: Path, fill: Fill, own_home: Path) -> None:
 
 
 @pytest.mark.shared
-@pytest.mark.skipif(
-    not HYMENOPTERA.is_dir() and not os.environ.get("CI"), reason="needs ../shared/data/hymenoptera"
-)
-def test_real_photos() -> None:
-    before = tree(HYMENOPTERA)
-    index = scan(HYMENOPTERA)
+def test_real_photos(hymenoptera: Path) -> None:
+    before = tree(hymenoptera)
+    index = scan(hymenoptera)
     assert index.classes == ("ants", "bees") and not index.made_split
     assert len(index.used("train")) + len(index.used("val")) + len(index.left_out) == len(index.photos)
     assert len(index.used("train")) >= 244 and len(index.used("val")) == 153
-    assert tree(HYMENOPTERA) == before
+    assert tree(hymenoptera) == before
 
 
 def test_photos_to_measure_on_need_no_second_class_and_no_split(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.conftest import SHARED
 from tl_app.ui import train_tab
 
 pytestmark = [
@@ -31,7 +32,6 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 PHOTOS = SHARED / "data" / "hymenoptera"
 ANT = PHOTOS / "val" / "ants" / "10308379_1b6c72e180.jpg"
 BEE = PHOTOS / "val" / "bees" / "10870992_eebeeb3a12.jpg"
@@ -80,19 +80,15 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[str]:
+def address(tmp_path_factory: pytest.TempPathFactory, chromium: str, shared: Path) -> Iterator[str]:
     """A server of its own, with a home folder of its own."""
-    if not SHARED.is_dir():
-        if os.environ.get("CI"):
-            pytest.fail("CI must have the measurement data beside the checkout")
-        pytest.skip("the measurement photos and weights are not beside the checkout")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     home = tmp_path_factory.mktemp("browser-home")
     env = os.environ | {
         "TL_APP_HOME": str(home),
-        "TORCH_HOME": str(SHARED / "weights"),
+        "TORCH_HOME": str(shared / "weights"),
         "OMP_NUM_THREADS": "1",
     }
     code = f"from tl_app.ui.app import launch; launch(port={port}, open_browser=False)"
