@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app test lint slow benchmarks clean
+.PHONY: app test lint slow clean
 
 app: $(VENV)/.installed
 	$(BIN)/python app.py
