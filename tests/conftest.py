@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Runs, caches and locks go to a folder of the test's own."""
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Runs, caches and locks go to a folder of the test's own, also after a test's `monkeypatch.undo()`."""
     folder = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("TL_APP_HOME", str(folder))
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TL_APP_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

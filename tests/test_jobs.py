@@ -133,7 +133,6 @@ def test_a_defect_is_told_and_kept(photos: Path, tmp_path: Path, monkeypatch: py
     info = runs.open_run("broken", tmp_path / "runs")
     assert info.state == "failed" and "Unexpected ZeroDivisionError: oops" in info.message
     assert "oops" in (job.path / "error.log").read_text()
-    monkeypatch.undo()
 
 
 def test_photos_that_are_gone(photos: Path, tmp_path: Path) -> None:
@@ -174,10 +173,10 @@ def test_a_start_that_fails_gives_the_device_back(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Job, "_status", full)
-    with pytest.raises(ResourceError, match="could not be started: No space left on device"):
-        worker.start(config(photos, epochs=1), name="first")
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "_status", full)
+        with pytest.raises(ResourceError, match="could not be started: No space left on device"):
+            worker.start(config(photos, epochs=1), name="first")
     info = runs.open_run("first", worker.runs_dir)
     assert (info.state, info.resumable) == ("interrupted", True)
     finished(worker.resume("first"))
@@ -195,10 +194,10 @@ def test_a_disk_that_is_full_at_the_end_leaves_a_run_to_resume(
             raise OSError(28, "No space left on device")
         real(*arguments, **values)
 
-    monkeypatch.setattr(runs, "write_status", full)
-    job = worker.start(config(photos), name="run")
-    assert job.wait(60) and isinstance(job.error, ResourceError)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "write_status", full)
+        job = worker.start(config(photos), name="run")
+        assert job.wait(60) and isinstance(job.error, ResourceError)
     assert runs.open_run("run", worker.runs_dir).state == "interrupted"
     finished(worker.resume("run"))
 

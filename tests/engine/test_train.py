@@ -297,11 +297,11 @@ def test_weights_that_are_not_finite_are_never_saved(
             optimizer.param_groups[0]["params"][0].data.fill_(float("nan"))
         return result
 
-    monkeypatch.setattr(epoch, "within_memory", poisoned)
-    events = train_until(trainer, tmp_path / "run", 6)
+    with monkeypatch.context() as patch:
+        patch.setattr(epoch, "within_memory", poisoned)
+        events = train_until(trainer, tmp_path / "run", 6)
     assert isinstance(events[-1], Finished) and events[-1].reason == "stopped"
     assert all(torch.isfinite(value.float()).all() for value in tensors(tmp_path / "run").values())
-    monkeypatch.undo()
     list(trainer(tmp_path / "whole"))
     list(trainer(tmp_path / "run"))
     assert_same(tmp_path / "whole", tmp_path / "run")
