@@ -43,9 +43,8 @@ class Job:
         self._events = events
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._ended = (
-            threading.Event()
-        )  # not Thread.join: Ctrl-C in it makes Python 3.11 take a thread for dead
+        # Not Thread.join: Ctrl-C in it makes Python 3.11 take a running thread for dead.
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{JOB_THREAD} {path.name}", daemon=True)
         self._listener: Listener | None = None
         self._done: Callable[[], None] = lambda: None
