@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import itertools
 import warnings
 
@@ -166,21 +165,6 @@ def test_a_head_takes_over_type_and_mode() -> None:
     assert not network.classifier.training
     with pytest.raises(UsageError, match="head for 0 classes.*at least one"):
         staged.replace_head(network, 0)
-
-
-@pytest.mark.parametrize("name", ["mnasnet0_5", "mobilenet_v2"])
-def test_a_plain_mapping_loads(name: str) -> None:
-    first, second = staged.build(name, num_classes=2), staged.build(name, num_classes=2)
-    staged.load_state(second, dict(first.net.state_dict()))  # as from a safetensors file: no version in it
-    photos = torch.randn(1, 3, 64, 64)
-    with torch.no_grad():
-        assert torch.equal(first.eval()(photos), second.eval()(photos))
-    buffer = io.BytesIO()
-    torch.save(first.net.state_dict(), buffer)
-    buffer.seek(0)
-    staged.load_state(second, torch.load(buffer, weights_only=True))
-    with pytest.raises(RuntimeError, match="Missing key"):
-        staged.load_state(second, {})
 
 
 def test_depth_is_checked() -> None:

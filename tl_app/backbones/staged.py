@@ -204,18 +204,6 @@ def replace_head(network: StagedNetwork, num_classes: int) -> None:
     network.bind()
 
 
-def load_state(network: StagedNetwork, tensors: Mapping[str, Tensor]) -> None:
-    """Copy a complete state into the network, with the keys that ``network.net.state_dict()`` has.
-
-    Unlike ``net.load_state_dict`` this takes a plain mapping (from a safetensors file) for MNASNet too, which
-    otherwise insists on a version number that only PyTorch's own files carry.
-
-    Raises:
-        RuntimeError: Keys or shapes differ; the message lists them.
-    """
-    network.net.load_state_dict(with_version(network.net, tensors))
-
-
 def with_version(net: nn.Module, tensors: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
     """A shallow copy of ``tensors``, with the format version that ``net`` asks for when it has none."""
     state = OrderedDict(tensors)
