@@ -1,8 +1,9 @@
 // The network as a strip of stages under the freezing-depth slider. props.value is
-// {stages: [{name, parameters}], head: {...}, depth, summaries: one sentence per depth}.
+// {stages: [{name, parameters}], head: {...}, depth, summaries: one sentence per depth}; a depth of null stays as it is.
 // It follows the slider while one slides, without asking the server; a click on a stage moves the slider.
 const row = element.querySelector(".tl-stages");
 const text = element.querySelector(".tl-strip-text");
+let depth = props.start;
 const slider = () => document.querySelector(`#${props.slider} input[type="range"]`);
 
 function build() {
@@ -10,7 +11,8 @@ function build() {
   if (!value || !value.stages) return;
   const parts = [...value.stages, value.head];
   row.replaceChildren(...parts.map((part, i) => stage(part, i, i === value.stages.length)));
-  paint(value.depth);
+  depth = value.depth ?? depth;
+  paint();
 }
 
 function stage(part, index, isHead) {
@@ -25,11 +27,11 @@ function stage(part, index, isHead) {
   size.textContent = part.parameters;
   box.append(name, size);
   box.disabled = isHead;
-  box.addEventListener("click", () => slideTo(index < props.value.depth ? index : index + 1));
+  box.addEventListener("click", () => slideTo(index < depth ? index : index + 1));
   return box;
 }
 
-function paint(depth) {
+function paint() {
   for (const box of row.children) {
     const frozen = Number(box.dataset.index) < depth;
     const isHead = box.classList.contains("tl-head");
@@ -41,19 +43,20 @@ function paint(depth) {
   text.textContent = props.value.summaries[depth] || "";
 }
 
-function slideTo(depth) {
+function slideTo(position) {
   const range = slider();
   if (!range || range.disabled) return;
-  range.value = depth;
+  range.value = position;
   range.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
 function follow(event) {
   if (!props.value || !event.target.closest(`#${props.slider}`)) return;
-  const depth = Math.max(0, Math.min(props.value.stages.length, Math.round(Number(event.target.value) || 0)));
-  if (depth === props.value.depth) return;
+  const position = Math.max(0, Math.min(props.value.stages.length, Math.round(Number(event.target.value) || 0)));
+  if (position === depth) return;
+  depth = position;
   props.value = { ...props.value, depth };
-  paint(depth);
+  paint();
 }
 
 document.addEventListener("input", follow);

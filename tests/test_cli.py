@@ -142,6 +142,10 @@ def test_runs_lists_the_run_with_its_command(
         (["predict", "nothing", "x.jpg"], 2, "There is no run 'nothing'"),
         (["evaluate", "nothing"], 2, "There is no run 'nothing'"),
         (["resume", "nothing"], 2, "There is no run 'nothing'"),
+        (["cache", "clear", "photos"], 2, "There is no cache 'photos'. There are boundary, decoded"),
+        (["cache", "limit", "much"], 2, "'much' is not a size"),
+        (["cache", "limit"], 2, "Missing argument 'size'"),
+        (["cache", "shrink"], 2, "shrink"),
     ],
 )
 def test_errors_have_their_codes_and_say_what_to_do(
@@ -163,10 +167,41 @@ def test_without_json_people_read_tables(
         (["backbones", "resnet"], "resnet18"),
         (["runs", "--runs-dir", str(tmp_path / "runs")], "tiny"),
         (["resume", run["run"]], ""),
+        (["cache", "info"], "decoded"),
+        (["cache", "clear"], "are free again"),
     ):
         code = cli.run(arguments)
         captured = capsys.readouterr()
         assert expected in captured.out and code == (2 if arguments[0] == "resume" else 0)
+
+
+def test_the_cache_is_shown_cleared_and_limited(
+    run: dict[str, Any], photos: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, info, _ = call(capsys, "cache", "info")
+    assert code == 0 and set(info) == {"where", "kinds", "total_bytes", "budget_bytes"}
+    assert info["where"] == str(home / "cache")
+    (decoded,) = (kind for kind in info["kinds"] if kind["kind"] == "decoded")
+    assert decoded["entries"] == 1 and decoded["bytes"] >= 24 * 3 * 32 * 32 and decoded["last_used"]
+    code, cleared, _ = call(capsys, "cache", "clear", "boundary")
+    assert code == 0 and cleared["kept"] == []
+    code, cleared, _ = call(capsys, "cache", "clear", "decoded")
+    assert code == 0 and cleared["freed_bytes"] >= 24 * 3 * 32 * 32
+    code, info, _ = call(capsys, "cache", "limit", "2.5GB")
+    assert code == 0 and info["budget_bytes"] == 2_500_000_000
+    assert not [kind for kind in info["kinds"] if kind["kind"] == "decoded"]
+
+
+def test_what_is_in_use_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    from tl_app import caches
+
+    path = caches.folder("decoded", "abc")
+    (path / "pixels").write_bytes(bytes(5000))
+    with caches.hold(path):
+        code, cleared, _ = call(capsys, "cache", "clear")
+        assert code == 0 and cleared == {"freed_bytes": 0, "kept": ["decoded/abc"]}
+        assert cli.run(["cache", "clear", "all"]) == 0
+        assert "In use, so it stays: decoded/abc" in capsys.readouterr().out
 
 
 def test_help_is_quick() -> None:
@@ -176,7 +211,7 @@ def test_help_is_quick() -> None:
         [sys.executable, "-m", "tl_app", "--help"], capture_output=True, text=True, check=True
     )
     assert time.monotonic() - started < 5
-    for command in ("ui", "train", "resume", "evaluate", "predict", "backbones", "inspect", "runs"):
+    for command in ("ui", "train", "resume", "evaluate", "predict", "backbones", "inspect", "runs", "cache"):
         assert f" {command} " in done.stdout
 
 

@@ -13,18 +13,19 @@ PACKAGE = ROOT / "tl_app"
 
 # From the bottom up; a module may import from rows above its own here, and from its own row.
 LAYERS: list[set[str]] = [
-    {"errors", "events", "config", "resources", "files"},
+    {"errors", "events", "config", "resources", "files", "caches"},
     {"data"},
     {"backbones"},
     {"transfer"},
     {"engine"},
     {"history", "reproduce", "locks", "runs", "snapshot", "predictor", "plots"},
-    {"evaluation", "jobs"},
+    {"evaluation", "jobs", "probing"},
     {"api", "terminal"},
     {"cli", "ui"},
     {"__main__", "__init__"},
 ]
 NO_TORCH_AT_THE_TOP = {
+    "caches",
     "config",
     "errors",
     "events",
@@ -32,6 +33,7 @@ NO_TORCH_AT_THE_TOP = {
     "cli",
     "api",
     "jobs",
+    "probing",
     "runs",
     "snapshot",
     "terminal",

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +12,10 @@ from PIL import Image
 
 from tests.test_jobs import config, finished
 from tl_app import predictor, runs
+from tl_app.backbones.staged import build
+from tl_app.data.preprocessing import Preprocessing
+from tl_app.engine import device
+from tl_app.engine.inference import Forward
 from tl_app.errors import ResourceError, UsageError
 from tl_app.jobs import Worker
 
@@ -77,3 +84,88 @@ def test_weights_without_a_classifier_are_not_asked_for_names(pretrained: Path) 
 def test_random_weights_know_no_labels() -> None:
     with pytest.raises(UsageError, match="with random weights knows no labels"):
         predictor.load_backbone("resnet18", "random")
+
+
+@pytest.fixture
+def small() -> predictor.Predictor:
+    torch.manual_seed(0)
+    network = build("mobilenet_v3_small", num_classes=3, image_size=32)
+    torch.nn.init.normal_(network.classifier.weight, std=0.5)
+    preprocessing, cpu = Preprocessing(crop=32, resize=36), torch.device("cpu")
+    return predictor.Predictor(network, preprocessing, ["a", "b", "c"], "a test", cpu, torch.float32)
+
+
+def test_its_numbers_are_the_networks(small: predictor.Predictor) -> None:
+    images = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = small.network(small.preprocessing.normalise(images))
+    torch.testing.assert_close(small.logits(images), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(small.probabilities(images), expected.softmax(1), rtol=1e-4, atol=1e-5)
+
+
+def test_photos_that_come_together_are_answered_together(
+    small: predictor.Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight threads ask at once; while the first is answered the others gather, and share a pass."""
+    images = torch.randint(0, 256, (8, 1, 3, 32, 32), dtype=torch.uint8)
+    expected = small.logits(images.flatten(0, 1))
+    passes: list[int] = []
+    all_there = threading.Event()
+    real = Forward.__call__
+
+    def counted(self: Forward, batch: torch.Tensor) -> torch.Tensor:
+        passes.append(len(batch))
+        assert all_there.wait(10)
+        return real(self, batch)
+
+    monkeypatch.setattr(Forward, "__call__", counted)
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(small.logits, image) for image in images]
+        while sum(passes) + len(small._joined._waiting) < 8:
+            threading.Event().wait(0.01)
+        all_there.set()
+        found = torch.cat([answer.result() for answer in answers])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert sum(passes) == 8 and len(passes) <= 3
+
+
+def test_photos_are_read_in_order_and_in_any_number(small: predictor.Predictor, photos: Path) -> None:
+    paths = sorted(photos.glob("*/*.png")) * 3
+    answers = small.predict(iter(paths), top=9)
+    assert [answer.path for answer in answers] == list(map(str, paths))
+    for one, again in zip(answers, small.predict(paths[:24], top=3), strict=False):
+        assert len(one.top) == len(again.top) == 3
+        assert dict(one.top) == pytest.approx(dict(again.top), abs=1e-5)
+    assert small.predict([]) == []
+    (wrong,) = small.predict([photos / "nothing.png"])
+    assert wrong.error and not wrong.top
+
+
+def test_it_is_compiled_when_the_first_photo_comes(
+    small: predictor.Predictor, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[str, Any]] = []
+    real = predictor.compile_forward
+
+    def compile_forward(*arguments: Any, **options: Any) -> Forward:
+        calls.append(options)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(predictor, "compile_forward", compile_forward)
+    assert small.predict([]) == [] and not calls
+    paths = sorted(photos.glob("*/*.png"))
+    small.predict(paths)
+    small.predict(paths)
+    assert [(call["images"], call["precision"]) for call in calls] == [(24, "fp32")]
+
+
+def test_on_a_cpu_answers_are_float32_unless_bf16_was_asked_for(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "has_bf16_units", lambda _: True)
+    worker = Worker(tmp_path / "runs")
+    for asked, expected in (("auto", torch.float32), ("bf16", torch.bfloat16)):
+        job = finished(worker.start(config(photos, epochs=1, precision=asked)))
+        found = predictor.load_run(runs.open_run(job.path, tmp_path), "cpu")
+        assert found.precision == expected
+        assert found.predict(sorted((photos / "red").iterdir()))[0].confidence > 0

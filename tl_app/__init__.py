@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         list_runs,
         load_predictor,
         predict,
+        probe,
         resume,
         train,
     )
@@ -28,19 +29,21 @@ if TYPE_CHECKING:
     from tl_app.evaluation import EvaluationResult
     from tl_app.jobs import Worker
     from tl_app.predictor import Prediction, Predictor
+    from tl_app.probing import ProbeResult
     from tl_app.runs import RunInfo, TrainResult
 
 __version__ = "0.1.0"
 
 _HOMES = {
     **dict.fromkeys(
-        "evaluate inspect list_backbones list_runs load_predictor predict resume train".split(), "api"
+        "evaluate inspect list_backbones list_runs load_predictor predict probe resume train".split(), "api"
     ),
     "TrainConfig": "config",
     **dict.fromkeys(("DataError", "ResourceError", "UsageError", "UserError"), "errors"),
     "EvaluationResult": "evaluation",
     "Worker": "jobs",
     **dict.fromkeys(("Prediction", "Predictor"), "predictor"),
+    "ProbeResult": "probing",
     **dict.fromkeys(("RunInfo", "TrainResult"), "runs"),
 }
 
@@ -49,6 +52,7 @@ __all__ = [
     "EvaluationResult",
     "Prediction",
     "Predictor",
+    "ProbeResult",
     "ResourceError",
     "RunInfo",
     "TrainConfig",
@@ -63,6 +67,7 @@ __all__ = [
     "list_runs",
     "load_predictor",
     "predict",
+    "probe",
     "resume",
     "train",
 ]

@@ -18,10 +18,12 @@ from tl_app.runs import RunInfo, TrainResult
 
 if TYPE_CHECKING:
     from tl_app.backbones.catalogue import BackboneSpec
+    from tl_app.caches import CacheInfo, Cleared
     from tl_app.data.index import DatasetIndex
     from tl_app.evaluation import EvaluationResult
     from tl_app.jobs import Job, Worker
     from tl_app.predictor import Prediction, Predictor
+    from tl_app.probing import ProbeResult
 
 BACKBONE_PREFIX = "backbone:"  # "backbone:resnet18" names a pretrained network where a run is asked for
 
@@ -145,6 +147,43 @@ def evaluate(
     return evaluate_run(runs.open_run(run, _folder(runs_dir)), data, split, device)
 
 
+def probe(
+    data: str | Path, *, on_event: Callable[[Event], None] | None = None, **settings: Any
+) -> ProbeResult:
+    """Says in seconds how well a backbone as it is tells the classes of photos apart, before any training.
+
+    Args:
+        data: One folder of photos per class, or ``train``/``val`` folders of those; or a zip.
+        on_event: Called with progress and notices.
+        **settings: Fields of :class:`tl_app.TrainConfig`: backbone, weights, image size, device, precision, and how
+            validation photos are split off.
+
+    Returns:
+        The accuracy on photos that were kept aside in turn, with its spread. A training that follows finds what was
+        computed in the cache.
+
+    Raises:
+        UserError: Settings, photos or machine do not fit.
+    """
+    import threading
+
+    from tl_app.jobs import scanned
+    from tl_app.probing import probe as probing
+
+    config, stopping = TrainConfig.from_dict({**settings, "data": str(data)}), threading.Event()
+    steps = probing(config, scanned(config, on_event), stopping.is_set)
+    try:
+        while True:
+            event = next(steps)
+            if on_event is not None:
+                on_event(event)
+    except StopIteration as end:
+        result: ProbeResult = end.value
+        return result
+    finally:
+        stopping.set()
+
+
 def inspect(data: str | Path, *, val_fraction: float = 0.2, seed: int = 0) -> DatasetIndex:
     """Scans a folder or zip of photos: classes, splits, and every file that cannot be used with its reason.
 
@@ -166,6 +205,43 @@ def list_backbones(search: str = "") -> list[BackboneSpec]:
 def list_runs(runs_dir: str | Path | None = None) -> list[RunInfo]:
     """All runs, newest first."""
     return runs.list_runs(_folder(runs_dir))
+
+
+def cache_info() -> CacheInfo:
+    """What is kept on disk to be fast: decoded photos, activations of frozen stages, unpacked zips, thumbnails."""
+    from tl_app import caches
+
+    return caches.info()
+
+
+def clear_cache(kind: str | None = None) -> Cleared:
+    """Removes what can be made again; runs and photos are never touched, and what is in use stays.
+
+    Args:
+        kind: ``decoded``, ``boundary``, ``zips`` or ``thumbnails``; None for all.
+
+    Raises:
+        UsageError: There is no such kind.
+    """
+    from tl_app import caches
+
+    freed_bytes = caches.clear(kind)
+    return caches.Cleared(freed_bytes, tuple(caches.in_use(kind)))
+
+
+def limit_cache(size: int | str) -> CacheInfo:
+    """Sets what the cache may take, and removes what is over it, least recently used first.
+
+    Args:
+        size: In bytes, or a text such as ``20GB``; 0 keeps nothing.
+
+    Raises:
+        UsageError: It is not a size.
+    """
+    from tl_app import caches
+
+    caches.set_budget(caches.parse_bytes(str(size)))
+    return caches.info()
 
 
 def _folder(runs_dir: str | Path | None) -> Path:

@@ -40,10 +40,14 @@ Json = Annotated[
 ]
 RunsDir = Annotated[Path | None, typer.Option("--runs-dir", help="Folder of runs; default: the user's own.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or path.", show_default=False)]
-Data = Annotated[
-    str, typer.Argument(metavar="DATA", help=TrainConfig.__dataclass_fields__["data"].metadata["help"])
-]
-Device = Annotated[str, typer.Option(help=TrainConfig.__dataclass_fields__["device"].metadata["help"])]
+
+
+def _help(setting: str) -> str:
+    return str(TrainConfig.__dataclass_fields__[setting].metadata["help"])
+
+
+Data = Annotated[str, typer.Argument(metavar="DATA", help=_help("data"))]
+Device = Annotated[str, typer.Option(help=_help("device"))]
 
 
 def main() -> None:
@@ -208,6 +212,27 @@ def evaluate(
 
 
 @app.command()
+def probe(
+    data: Data,
+    backbone: Annotated[str, typer.Option(help=_help("backbone"))] = TrainConfig.backbone,
+    weights: Annotated[str, typer.Option(help=_help("weights"))] = TrainConfig.weights,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(help=_help("seed"))] = TrainConfig.seed,
+    json: Json = False,
+) -> None:
+    """Say in seconds how far a backbone gets without any training."""
+    from tl_app import terminal
+
+    def work() -> Any:
+        with terminal.TrainDisplay() as display:
+            return api.probe(
+                data, on_event=display.show, backbone=backbone, weights=weights, device=device, seed=seed
+            )
+
+    _print(json, work, terminal.show_probe)
+
+
+@app.command()
 def predict(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="A run's name or path, or backbone:NAME[:WEIGHTS].")
@@ -325,3 +350,37 @@ def _run(info: Any) -> dict[str, Any]:
         "message": info.message,
         "command": command_line(info.asked),
     }
+
+
+cache = typer.Typer(help="See, clear or limit what is kept on disk to be fast.", no_args_is_help=True)
+app.add_typer(cache, name="cache")
+
+
+@cache.command("info")
+def cache_info(json: Json = False) -> None:
+    """Show what is kept, how much room it takes, and how much it may take."""
+    from tl_app import terminal
+
+    _print(json, api.cache_info, terminal.show_cache)
+
+
+@cache.command("clear")
+def clear_cache(
+    kind: Annotated[str, typer.Argument(help="decoded, boundary, zips, thumbnails or all.")] = "all",
+    json: Json = False,
+) -> None:
+    """Remove what can be made again; runs and photos stay, and so does what is in use."""
+    from tl_app import terminal
+
+    _print(json, lambda: api.clear_cache(None if kind == "all" else kind), terminal.show_cleared)
+
+
+@cache.command("limit")
+def limit_cache(
+    size: Annotated[str, typer.Argument(help="Such as 20GB; 0 keeps nothing.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Set how much room may be taken; the least recently used goes when there is more."""
+    from tl_app import terminal
+
+    _print(json, lambda: api.limit_cache(size), terminal.show_cache)

@@ -22,6 +22,7 @@ SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 AUGMENTATIONS = ("none", "light", "strong")
 BATCHNORMS = ("auto", "keep", "adapt")
 PRECISIONS = ("auto", "fp32", "bf16")
+CACHES = ("auto", "on", "off")
 
 
 def _setting(
@@ -108,6 +109,21 @@ class TrainConfig:
         "Random crops, flips and colours, so that each epoch sees slightly different photos.",
         group="advanced",
         choices=AUGMENTATIONS,
+    )
+    views: int | None = _setting(
+        None,
+        "Views per photo",
+        "Versions of each photo that frozen stages are run on, the others being augmented; empty: as time allows.",
+        group="advanced",
+        low=1,
+        high=1000,
+    )
+    cache: str = _setting(
+        "auto",
+        "Keep activations",
+        "Keep what frozen stages computed for all epochs; auto weighs time and disk.",
+        group="advanced",
+        choices=CACHES,
     )
     batchnorm: str = _setting(
         "auto",

@@ -12,7 +12,7 @@ import torch
 
 from tl_app.data.index import DatasetIndex, Photo, relocate, scan
 from tl_app.data.store import PhotoStore
-from tl_app.engine.batches import eval_batches
+from tl_app.engine.batches import Item, eval_batches
 from tl_app.engine.evaluate import evaluate
 from tl_app.errors import DataError, UsageError
 from tl_app.predictor import load_run
@@ -63,19 +63,14 @@ def evaluate_run(info: RunInfo, data: str | Path | None, split: str | None, devi
     photos = [photo for photo in index.photos if not photo.issue and split in ("all", photo.split)]
     _check_classes(photos, info, index.source, split)
     predictor = load_run(info, device)
-    store = PhotoStore(index.root, predictor.preprocessing)
+    store = PhotoStore(index.root, predictor.preprocessing, photos=[p for p in index.photos if not p.issue])
     failed = store.prepare([photo.path for photo in photos])
     numbers = {label: number for number, label in enumerate(info.classes)}
-    items = [(photo.path, numbers[photo.label]) for photo in photos if photo.path not in failed]
+    items = [Item(p.path, numbers[p.label], p.content_hash) for p in photos if p.path not in failed]
     if not items:
         raise DataError(f"None of the {len(photos)} photos in {index.source} can be read any more.")
     result = evaluate(
-        predictor.network,
-        eval_batches(store, items, 32),
-        predictor.preprocessing,
-        device=predictor.device,
-        precision=predictor.precision,
-        stop=lambda: False,
+        predictor.logits, eval_batches(store, items, 32), device=predictor.device, stop=lambda: False
     )
     assert result is not None
     right = result.probabilities.argmax(1) == result.labels

@@ -169,11 +169,13 @@ class Worker:
 
     Args:
         runs_dir: Where new runs are kept, and where names are looked up.
+        before_job: Called first in the thread of each job.
     """
 
-    def __init__(self, runs_dir: Path | None = None) -> None:
+    def __init__(self, runs_dir: Path | None = None, before_job: Callable[[], None] | None = None) -> None:
         self.runs_dir = (runs_dir or resources.runs_dir()).expanduser().resolve()
         self.job: Job | None = None
+        self._before_job = before_job
         self._lock = threading.Lock()
 
     def start(
@@ -200,7 +202,7 @@ class Worker:
 
         with self._lock, DeviceLock(config.device, self._running()) as lock:
             if index is None:
-                index = _scanned(config, listener)
+                index = scanned(config, listener)
             config = dataclasses.replace(config, data=index.source)
             filled, preprocessing = resolve(config, len(index.used("train")))
             path = runs.create_run(
@@ -264,6 +266,8 @@ class Worker:
         from tl_app.engine.train import train
 
         def events(stop: Callable[[], bool]) -> Iterator[Event]:
+            if self._before_job is not None:
+                self._before_job()
             return train(config, index, preprocessing, path / "checkpoints", stop=stop)
 
         job = Job(path, snapshot, events)
@@ -284,7 +288,13 @@ class Worker:
         return job
 
 
-def _scanned(config: TrainConfig, listener: Listener | None) -> DatasetIndex:
+def scanned(config: TrainConfig, listener: Listener | None) -> DatasetIndex:
+    """The photos that ``config.data`` names, split as it says; ``listener`` hears how far the scan is.
+
+    Raises:
+        DataError: They cannot be used as they are.
+    """
+
     def report(done: int, total: int) -> None:
         if listener is not None:
             listener(Progress("scanning files", done, total, "files"))

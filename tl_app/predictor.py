@@ -1,11 +1,15 @@
 """Predictors: a finished run, or a pretrained network as it is, loaded for use on photos.
 
-Uses the same decoder, preprocessing and forward pass as training's evaluation. Knows nothing of who asks.
+Uses the same decoder and preprocessing as training. Knows nothing of who asks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +19,11 @@ from torch import Tensor
 from tl_app.backbones import weights as pretrained
 from tl_app.backbones.catalogue import find_weights, get_backbone
 from tl_app.backbones.staged import StagedNetwork, build
-from tl_app.data.store import Preprocessing
+from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import checkpoints
-from tl_app.engine.device import move, resolve_device, resolve_precision
-from tl_app.engine.evaluate import classify
+from tl_app.engine.device import move, precision_name, resolve_device, resolve_precision
+from tl_app.engine.inference import Forward, compile_forward
+from tl_app.engine.joined import Joined
 from tl_app.errors import PhotoError, UsageError
 from tl_app.runs import RunInfo
 
@@ -45,14 +50,14 @@ class Prediction:
 
 
 class Predictor:
-    """A network with its preprocessing and its labels.
+    """A network with its preprocessing and its labels; may be used from several threads at once.
 
     Args:
-        network: In eval mode, on ``device``.
+        network: Copied into its fastest form when the first photo comes; not to be changed afterwards.
         preprocessing: From photo to input.
         labels: The name of each output.
         source: Where it comes from, for people: a run's name, or backbone and weights.
-        device: Where the network is.
+        device: Where to compute.
         precision: Of forward passes.
     """
 
@@ -72,6 +77,9 @@ class Predictor:
         self.labels = list(labels)
         self.source = source
         self.device, self.precision = device, precision
+        self._forward: Forward | None = None
+        self._compiling = threading.Lock()
+        self._joined = Joined(lambda images: self._compiled(1)(images).float().cpu(), _BATCH)
 
     def predict(self, photos: Iterable[Path | str | bytes], top: int = 5) -> list[Prediction]:
         """Classifies photos; one that cannot be read gets its reason and stops nothing.
@@ -83,37 +91,75 @@ class Predictor:
         Returns:
             One prediction per photo, in order.
         """
+        if isinstance(photos, Sized) and len(photos):
+            self._compiled(len(photos))
         predictions: list[Prediction] = []
-        waiting: list[tuple[int, Tensor]] = []
-        for number, photo in enumerate(photos):
-            name = f"photo {number + 1}" if isinstance(photo, bytes) else str(photo)
-            try:
-                image = self.preprocessing.load(photo if isinstance(photo, bytes) else Path(photo))
-                waiting.append((number, self.preprocessing.center(image)))
-                predictions.append(Prediction(name))
-            except PhotoError as error:
-                predictions.append(Prediction(name, error=str(error)))
-            if len(waiting) == _BATCH:
-                self._answer(waiting, predictions, top)
-        self._answer(waiting, predictions, top)
+        numbered = enumerate(photos, 1)
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="tl-app photos") as pool:
+            while batch := list(itertools.islice(numbered, _BATCH)):
+                names = [f"photo {n}" if isinstance(photo, bytes) else str(photo) for n, photo in batch]
+                images = list(pool.map(self._image, [photo for _, photo in batch]))
+                predictions += self._answers(names, images, top)
         return predictions
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Class probabilities of uint8 photos (B, 3, size, size): float32 (B, classes), on the CPU."""
-        logits = classify(
-            self.network, images, self.preprocessing, device=self.device, precision=self.precision
-        )
-        return logits.softmax(1).cpu()
+        return self.logits(images).softmax(1)
 
-    def _answer(self, waiting: list[tuple[int, Tensor]], predictions: list[Prediction], top: int) -> None:
-        if not waiting:
-            return
-        rows = self.probabilities(torch.stack([image for _, image in waiting]))
-        values, indices = rows.topk(min(max(1, top), len(self.labels)))
-        for (number, _), row, classes in zip(waiting, values.tolist(), indices.tolist(), strict=True):
-            ranked = tuple((self.labels[index], value) for index, value in zip(classes, row, strict=True))
-            predictions[number] = Prediction(predictions[number].path, *ranked[0], top=ranked)
-        waiting.clear()
+    def logits(self, images: Tensor) -> Tensor:
+        """The network's own outputs for uint8 photos (B, 3, size, size): float32 (B, classes), on the CPU.
+
+        Calls of several threads share forward passes.
+
+        Raises:
+            ResourceError: Memory does not suffice for one photo.
+        """
+        return self._joined(images)
+
+    def _compiled(self, images: int) -> Forward:
+        """The network's fastest form; made when it is first needed, for so many images."""
+        with self._compiling:
+            if self._forward is None:
+                self._forward = compile_forward(
+                    self.network,
+                    self.preprocessing,
+                    device=self.device,
+                    precision=precision_name(self.precision),
+                    images=images,
+                )
+            return self._forward
+
+    def _image(self, photo: Path | str | bytes) -> Tensor | str:
+        """Uint8 (3, size, size), or why there is none."""
+        try:
+            image = self.preprocessing.load(photo if isinstance(photo, bytes) else Path(photo))
+        except PhotoError as error:
+            return str(error)
+        return self.preprocessing.center(image)
+
+    def _answers(self, names: list[str], images: list[Tensor | str], top: int) -> list[Prediction]:
+        good = [image for image in images if isinstance(image, Tensor)]
+        rows: Iterator[list[tuple[str, float]]] = iter(self._ranked(torch.stack(good), top) if good else [])
+        answers = []
+        for name, image in zip(names, images, strict=True):
+            if isinstance(image, str):
+                answers.append(Prediction(name, error=image))
+            else:
+                ranked = next(rows)
+                answers.append(Prediction(name, *ranked[0], top=tuple(ranked)))
+        return answers
+
+    def _ranked(self, images: Tensor, top: int) -> list[list[tuple[str, float]]]:
+        values, indices = self.probabilities(images).topk(min(max(1, top), len(self.labels)))
+        return [
+            [(self.labels[index], value) for index, value in zip(classes, row, strict=True)]
+            for classes, row in zip(indices.tolist(), values.tolist(), strict=True)
+        ]
+
+
+def _answering_precision(asked: str, device: torch.device) -> torch.dtype:
+    """On a CPU, ``auto`` is float32: a photo's answer is then the same alone and in company, and quick enough."""
+    return resolve_precision("fp32" if asked == "auto" and device.type == "cpu" else asked, device)
 
 
 def load_run(info: RunInfo, device: str = "auto") -> Predictor:
@@ -130,7 +176,7 @@ def load_run(info: RunInfo, device: str = "auto") -> Predictor:
             remedy="Let it train for at least one epoch, or resume it.",
         )
     preprocessing, target = Preprocessing.from_dict(info.preprocessing), resolve_device(device)
-    precision = resolve_precision(info.config.precision, target)
+    precision = _answering_precision(info.config.precision, target)
     return Predictor(network, preprocessing, info.classes, f"run {info.name}", target, precision)
 
 
@@ -170,4 +216,5 @@ def load_backbone(
         )
     target = resolve_device(device)
     labels, source = pretrained.categories(choice), f"{spec.label}, {choice.label}"
-    return Predictor(network, choice.preprocessing, labels, source, target, resolve_precision("auto", target))
+    precision = _answering_precision("auto", target)
+    return Predictor(network, choice.preprocessing, labels, source, target, precision)

@@ -24,11 +24,13 @@ class Snapshot:
         state: ``starting``, ``running``, ``stopping``, ``completed``, ``stopped``, ``failed``, ``interrupted``.
         message: Why it failed, or what to do next.
         activity: What goes on beside the steps ("reading photos"), with ``activity_done`` of ``activity_total``
-            ``unit``; empty while steps are taken.
+            ``unit``; empty while steps are taken. It began at ``activity_clock`` (monotonic seconds) with
+            ``activity_first`` done.
         phase: Counted from 0; ``phases`` in all.
         epoch: The epoch under way, counted from 1, of ``epochs``.
         step: Steps done, of ``steps``.
-        eta_seconds: Time left at the present rate; None while unknown.
+        eta_seconds: Time left, of the activity or else of all steps, at the present rate; None while unknown.
+        first_step: The first step since training began or went on, with ``seconds`` then: rates count from there.
         seconds: Training time so far.
         memory_bytes: As of the last epoch.
         step_points: (step, training loss), thinned when there are very many.
@@ -46,6 +48,8 @@ class Snapshot:
     activity_done: int = 0
     activity_total: int = 0
     unit: str = ""
+    activity_clock: float = 0.0
+    activity_first: int = 0
     phase: int = 0
     phases: int = 0
     epoch: int = 0
@@ -54,6 +58,7 @@ class Snapshot:
     steps: int = 0
     steps_per_epoch: int = 0
     eta_seconds: float | None = None
+    first_step: tuple[int, float] | None = None
     images_per_second: float = 0.0
     device: str = ""
     precision: str = ""
@@ -94,8 +99,7 @@ class Snapshot:
         self.version += 1
         match event:
             case Progress():
-                self.activity, self.unit = event.activity, event.unit
-                self.activity_done, self.activity_total = event.done, event.total
+                self._activity(event)
             case Notice():
                 if len(self.notices) < MAX_NOTICES and event not in self.notices:
                     self.notices.append(event)
@@ -111,7 +115,18 @@ class Snapshot:
                 self.activity, self.state, self.seconds = "", event.reason, event.seconds
                 self.images_per_second, self.eta_seconds = event.images_per_second, None
 
+    def _activity(self, event: Progress) -> None:
+        now = time.monotonic()
+        if event.activity != self.activity:
+            self.activity, self.activity_clock, self.activity_first = event.activity, now, event.done
+        self.activity_done, self.activity_total, self.unit = event.done, event.total, event.unit
+        moved, left = event.done - self.activity_first, event.total - event.done
+        seconds = now - self.activity_clock
+        # Nothing worth saying before the rate has settled; what a cache holds already is done in no time.
+        self.eta_seconds = seconds / moved * left if event.total and moved and seconds > 1 else None
+
     def _enter(self, event: PhaseStarted) -> None:
+        self.eta_seconds, self.first_step = None, None
         self.activity, self.state = "", "stopping" if self.state == "stopping" else "running"
         for spec in dataclasses.fields(event):
             if hasattr(self, spec.name) and spec.name != "epochs":
@@ -124,7 +139,11 @@ class Snapshot:
     def _step(self, event: StepDone) -> None:
         self.step, self.epoch, self.seconds = event.step, event.epoch, event.seconds
         self.images_per_second = event.images_per_second
-        self.eta_seconds = event.seconds / event.step * max(0, self.steps - event.step)
+        if self.first_step is None:
+            self.first_step = (event.step, event.seconds)
+        steps, seconds = event.step - self.first_step[0], event.seconds - self.first_step[1]
+        if steps > 0:
+            self.eta_seconds = seconds / steps * max(0, self.steps - event.step)
         if event.step % self.step_stride == 0:
             self.step_points.append((event.step, event.loss))
         if len(self.step_points) > MAX_POINTS:

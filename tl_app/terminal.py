@@ -18,13 +18,23 @@ from rich.table import Table
 from tl_app import events
 
 if TYPE_CHECKING:
+    from tl_app.caches import CacheInfo, Cleared
     from tl_app.evaluation import EvaluationResult
+    from tl_app.probing import ProbeResult
     from tl_app.runs import TrainResult
 
 
 def percent(share: float | None) -> str:
     """``0.9412`` as ``94.1 %``; a dash when there is none."""
     return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def size(size_bytes: int) -> str:
+    """``26200000`` as ``26.2 MB``."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.1f} {unit}"
+    return f"{size_bytes} bytes"
 
 
 class TrainDisplay:
@@ -128,6 +138,31 @@ def show_evaluation(result: EvaluationResult) -> None:
     _show_left_out(console, list(result.left_out.items()))
 
 
+def show_probe(result: ProbeResult) -> None:
+    """Accuracy with its spread, before any training, in all and per class."""
+    console = _console()
+    console.print(
+        f"[bold]About {percent(result.accuracy)} (±{100 * result.spread:.1f}) of new photos right[/], before any "
+        f"training, in {result.seconds:.1f} s.",
+        soft_wrap=True,
+    )
+    val = (
+        f"; {percent(result.val_accuracy)} of {result.val_images} validation photos"
+        if result.val_images
+        else ""
+    )
+    console.print(
+        f"{result.backbone}, {result.probed_images} training photos, {result.folds} folds{val}. "
+        f"Always naming the largest class: {percent(result.largest_share)}.",
+        soft_wrap=True,
+        style="dim",
+    )
+    table = _table("class", "photos", "right")
+    for label, row in result.per_class.items():
+        table.add_row(escape(label), f"{row['images']:.0f}", percent(row["accuracy"]))
+    console.print(table)
+
+
 def show_predictions(values: dict[str, Any]) -> None:
     """One row per photo."""
     table = _table("photo", "label", "confidence", "then")
@@ -170,6 +205,28 @@ def show_index(values: dict[str, Any]) -> None:
     _show_left_out(console, [(row["path"], row["reason"]) for row in values["left_out"]])
 
 
+def show_cache(info: CacheInfo) -> None:
+    """One row per kind, then the sum."""
+    console = _console()
+    table = _table("kind", "entries", "size", "last used (UTC)")
+    for kind in info.kinds:
+        when = kind.last_used.replace("T", " ").rstrip("Z")
+        table.add_row(kind.kind, f"{kind.entries:,}", size(kind.bytes), when)
+    if info.kinds:
+        console.print(table)
+    console.print(
+        f"{size(info.total_bytes)} of {size(info.budget_bytes)} in {info.where}", soft_wrap=True, markup=False
+    )
+
+
+def show_cleared(cleared: Cleared) -> None:
+    """What is free again, and what stayed."""
+    console = _console()
+    console.print(f"{size(cleared.freed_bytes)} are free again.")
+    for name in cleared.kept:
+        console.print(f"In use, so it stays: {name}", style="yellow", markup=False)
+
+
 def show_runs(values: dict[str, Any]) -> None:
     """One row per run."""
     table = _table("run", "state", "accuracy", "epochs", "backbone", "recipe", "photos", "when (UTC)")
@@ -206,6 +263,8 @@ def _table(*columns: str) -> Table:
         "top-1",
         "accuracy",
         "confidence",
+        "entries",
+        "size",
     }
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")

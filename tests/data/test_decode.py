@@ -17,7 +17,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile
 
-from tl_app.data.decode import EXTENSIONS, MAX_PIXELS, open_photo, photo_size, thumbnail, upright_rgb
+from tl_app.data import containers
+from tl_app.data.decode import (
+    EXTENSIONS,
+    MAX_PIXELS,
+    open_photo,
+    open_pixels,
+    photo_size,
+    thumbnail,
+    upright_rgb,
+)
 from tl_app.errors import DataError, PhotoError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about odd metadata
@@ -563,6 +572,111 @@ def test_memory_running_out_is_a_reason(
         open_photo(content)
 
 
+# --- pixels without Pillow -----------------------------------------------------------------------------
+
+JPEGS: dict[str, dict[str, Any]] = {
+    "4:2:0": {"subsampling": 2},
+    "4:2:2": {"subsampling": 1},
+    "4:4:4": {"subsampling": 0, "quality": 97},
+    "poor": {"quality": 20},
+    "restarts": {"restart_marker_blocks": 2},
+    "not YCbCr": {"keep_rgb": True},
+    "camera": {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0", "comment": b"\xff\xd9 is no end here"},
+}
+
+
+def _same_pixels(content: bytes, **options: Any) -> None:
+    pixels = open_pixels(content, **options)
+    assert pixels.dtype == np.uint8 and pixels.flags.writeable and pixels.flags.c_contiguous
+    assert np.array_equal(pixels, np.asarray(open_photo(content, **options)))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_pixels_are_the_photo_in_every_format(
+    name: str, tmp_path: Path, picture: Picture, encoded: Encoded
+) -> None:
+    format, options = FORMATS[name]
+    _same_pixels(encoded(picture(), format, **options))
+    path = tmp_path / "photo"
+    path.write_bytes(encoded(picture(), format, **options))
+    with open(path, "rb") as file:
+        assert np.array_equal(open_pixels(path), open_pixels(file))
+
+
+@pytest.mark.parametrize("grey", [False, True], ids=["colour", "grey"])
+@pytest.mark.parametrize("name", JPEGS)
+def test_plain_jpegs_do_without_pillow(
+    name: str, grey: bool, picture: Picture, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = picture(333, 217, seed=3)
+    image = image.convert("L") if grey else image
+    content = encoded(image, "JPEG", **JPEGS[name])
+    _same_pixels(content)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("Pillow decoded it"))
+    assert open_pixels(content).shape == (217, 333, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pixels_are_upright(orientation: int, picture: Picture, encoded: Encoded) -> None:
+    stored, exif = _turned(picture(), orientation)
+    content = encoded(stored, "JPEG", exif=exif)
+    _same_pixels(content)
+    assert_upright(Image.fromarray(open_pixels(content)), 20)
+
+
+@pytest.mark.parametrize("size", [(1200, 800), (1207, 801), (811, 2600)])
+def test_pixels_of_large_photos(size: tuple[int, int], picture: Picture, encoded: Encoded) -> None:
+    content = encoded(picture(*size), "JPEG")
+    for shorter_side in (25, 26, 50, 51, 64, 100, 101, 200):
+        _same_pixels(content, shorter_side=shorter_side)
+    assert open_pixels(content, shorter_side=50).shape[:2] == (-(-size[1] // 4), -(-size[0] // 4))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    _same_pixels(encoded(picture(*size), "JPEG", exif=exif), shorter_side=50)
+
+
+def test_unusual_jpegs_go_through_pillow(picture: Picture, encoded: Encoded) -> None:
+    _same_pixels(encoded(picture().convert("CMYK"), "JPEG"))
+    _same_pixels(encoded(picture(), "JPEG", progressive=True))
+    _same_pixels(encoded(picture(), "MPO", save_all=True, append_images=[Image.new("RGB", (48, 32))]))
+    _same_pixels(encoded(picture(), "JPEG") + b"\xff\x58 after the end")
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 4}], ids=str)
+def test_damage_is_judged_as_pillow_does(options: dict[str, Any], picture: Picture, encoded: Encoded) -> None:
+    content = encoded(picture(200, 150), "JPEG", **options)
+    rng = np.random.default_rng(len(options))
+    refused = 0
+    for number in range(150):
+        spoilt = bytearray(content)
+        for position in rng.integers(len(content) // 5, len(content), 3):
+            spoilt[position : position + 2] = bytes([rng.choice([255, rng.integers(256)]), rng.integers(256)])
+        if number % 5 == 0:
+            start = int(rng.integers(len(content) // 5, len(content)))
+            del spoilt[start : start + 200]
+        try:
+            expected = open_photo(bytes(spoilt))
+        except PhotoError as error:
+            refused += 1
+            with pytest.raises(PhotoError) as caught:
+                open_pixels(bytes(spoilt))
+            assert str(caught.value) == str(error)
+        else:
+            assert np.array_equal(open_pixels(bytes(spoilt)), np.asarray(expected))
+    assert refused > 10
+
+
+def test_a_marker_that_makes_no_sense_is_damage(picture: Picture, encoded: Encoded) -> None:
+    """Also where a preview before it is whole: OpenCV alone would hand out half a photo."""
+    preview = encoded(picture(), "JPEG")
+    for options in ({}, {"exif": b"Exif\0\0" + preview}):
+        content = encoded(picture(200, 150), "JPEG", **options)
+        middle = len(content) - 800
+        spoilt = content[:middle] + b"\xff\x58" + content[middle + 2 :]
+        with pytest.raises(PhotoError, match="damaged"):
+            open_pixels(spoilt)
+
+
 # --- speed and threads -----------------------------------------------------------------------------------
 
 
@@ -577,6 +691,23 @@ def test_draft_changes_next_to_nothing(encoded: Encoded) -> None:
     small = [image.resize((96, 64), Image.Resampling.BILINEAR) for image in (drafted, open_photo(content))]
     difference = np.abs(np.subtract(*(np.asarray(image).astype(int) for image in small)))
     assert difference.mean() < 0.5 and difference.max() <= 4
+
+
+def test_a_header_is_read_without_looking_through_the_pixels(encoded: Encoded) -> None:
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (1500, 2000, 3), dtype=np.uint8))
+
+    class Counted(io.BytesIO):
+        taken = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            found = super().read(size)
+            self.taken += len(found)
+            return found
+
+    file = Counted(encoded(noise, "JPEG", quality=95))
+    containers.examine(file)
+    assert file.taken < 2000 < len(file.getvalue())
 
 
 def test_threads_do_not_disturb_each_other(picture: Picture, encoded: Encoded) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
-from tl_app.data import store as store_module
+from tl_app.data import preprocessing as preprocessing_module
 from tl_app.data.store import PhotoStore, Preprocessing, default_budget_bytes
 from tl_app.errors import Interrupted, PhotoError, UsageError
 
@@ -45,10 +45,17 @@ def test_the_same_numbers_as_torchvision(
     theirs = ImageClassification(
         crop_size=crop, resize_size=resize, interpolation=InterpolationMode(interpolation)
     )
-    shrunk = ours.shrink(image)
-    assert shrunk.dtype == torch.uint8 and shrunk.is_contiguous()
+    shrunk = ours.shrink(np.array(image))
+    assert shrunk.dtype == torch.uint8 and shrunk.stride() == (1, 3 * shrunk.shape[2], 3)
     assert min(shrunk.shape[1:]) == resize and shrunk.shape[:0:-1] == ours.shrunk_size(*size)
-    assert torch.equal(ours.normalise(ours.center(shrunk)), theirs(image))
+    steps = (
+        (ours.normalise(ours.center(shrunk)) - theirs(image)).abs()
+        * 255
+        * torch.tensor(ours.std).view(3, 1, 1)
+    )
+    # Pillow rounds at other places: a step in 255, and two in pure noise made larger with a bicubic filter.
+    assert steps.max() < (1.01 if interpolation == "bilinear" else 2.01)
+    assert (steps > 1.01).float().mean() < 1e-4 and (steps > 0.5).float().mean() < 0.12
 
 
 def test_normalising_a_batch_and_other_types() -> None:
@@ -66,19 +73,20 @@ def test_normalising_a_batch_and_other_types() -> None:
 
 def test_very_long_photos_stay_small() -> None:
     preprocessing = Preprocessing(64, 56)
-    strip = preprocessing.shrink(Image.new("RGB", (2, 20_000), "red"))
+    strip = preprocessing.shrink(np.full((20_000, 2, 3), 7, np.uint8))
     assert strip.shape == (3, 512, 64) and preprocessing.shrunk_size(2, 20_000) == (64, 512)
-    assert preprocessing.shrink(Image.new("RGB", (20_000, 2))).shape == (3, 64, 512)
+    assert preprocessing.shrink(np.zeros((2, 20_000, 3), np.uint8)).shape == (3, 64, 512)
     assert preprocessing.center(strip).shape == (3, 56, 56)
     middle = Image.new("RGB", (800, 10), "black")
     middle.paste("white", (395, 0, 405, 10))
-    assert int(preprocessing.shrink(middle)[0, 32, 256]) > 200  # the middle stays in the middle
+    assert int(preprocessing.shrink(np.array(middle))[0, 32, 256]) > 200  # the middle stays in the middle
 
 
 def test_photos_smaller_than_the_crop_get_a_black_edge() -> None:
     centred = Preprocessing(8, 12).center(torch.full((3, 8, 9), 255, dtype=torch.uint8))
     assert centred.shape == (3, 12, 12)
     assert int((centred[0] > 0).sum()) == 72 and int(centred[0, 0].max()) == 0
+    assert bool((centred[:, 2:10, 1:10] == 255).all()) and centred.stride() == (1, 36, 3)
 
 
 def test_round_trip_through_json() -> None:
@@ -191,7 +199,7 @@ def test_errors_of_our_own_are_not_taken_for_bad_photos(
     def broken(*args: object, **kwargs: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(store_module, "open_photo", broken)
+    monkeypatch.setattr(preprocessing_module, "open_pixels", broken)
     with pytest.raises(ZeroDivisionError):
         PhotoStore(folder, SMALL).prepare(_paths(folder))
 

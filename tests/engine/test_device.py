@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tl_app.backbones.staged import build_weightless
 from tl_app.engine import device
 from tl_app.errors import ResourceError, UsageError
 
@@ -35,8 +36,51 @@ def test_bf16_where_the_card_is_good_at_it(monkeypatch: pytest.MonkeyPatch) -> N
     assert device.resolve_precision("auto", card) == torch.float32
     with pytest.raises(ResourceError, match="'bf16' does not work on cuda:0"):
         device.resolve_precision("bf16", card)
-    assert device.resolve_precision("auto", cpu) == torch.float32
     assert device.resolve_precision("bf16", cpu) == torch.bfloat16
+
+
+def test_bf16_on_processors_with_units_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for avx512, amx in ((False, False), (True, False), (False, True)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx512=avx512: avx512)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        expected = torch.bfloat16 if avx512 or amx else torch.float32
+        assert device.resolve_precision("auto", cpu) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("resnet18", torch.bfloat16), ("convnext_tiny", torch.bfloat16), ("mobilenet_v3_small", torch.float32)],
+)
+def test_depthwise_networks_train_in_float32_on_a_processor(
+    monkeypatch: pytest.MonkeyPatch, name: str, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(device, "has_bf16_units", lambda _: True)
+    network, cpu = build_weightless(name), torch.device("cpu")
+    assert device.training_precision("auto", cpu, network) == expected
+    assert device.training_precision("bf16", cpu, network) == torch.bfloat16
+    assert device.training_precision("fp32", cpu, network) == torch.float32
+
+
+def test_one_thread_is_given_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with device.one_thread(False):
+            assert torch.get_num_threads() == 3
+        with pytest.raises(ValueError, match="broken"), device.one_thread(True):
+            assert torch.get_num_threads() == 1
+            raise ValueError("broken")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_seeding_gives_the_same_chance() -> None:
+    device.seed_generator(7, torch.device("cpu"))
+    drawn = torch.rand(3)
+    torch.manual_seed(7)
+    assert torch.equal(drawn, torch.rand(3))
 
 
 @pytest.mark.parametrize(("photos", "expected"), [(1, 4), (40, 4), (245, 16), (500, 32), (10**6, 32)])

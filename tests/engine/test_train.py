@@ -39,6 +39,11 @@ def assert_same(one: Path, other: Path) -> None:
     assert [name for name in left if not torch.equal(left[name], right[name])] == []
 
 
+@pytest.fixture(autouse=True)
+def every_epoch_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epoch, "EPOCH_CHECKPOINT_SECONDS", 0.0)
+
+
 def train_until(trainer: Trainer, folder: Path, steps: int, **settings: Any) -> list[Event]:
     """Trains and says stop when so many steps are reported."""
     events: list[Event] = []

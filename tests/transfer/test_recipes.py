@@ -26,7 +26,7 @@ def test_pretrained_stages_move_slower_than_the_head_but_random_ones_do_not() ->
     full, scratch, head = (phase_of(recipe=recipe) for recipe in ("full", "scratch", "head"))
     assert full.lr_backbone == pytest.approx(full.lr_head / 20)
     assert scratch.lr_backbone == scratch.lr_head
-    assert head.lr_head == pytest.approx(10 * full.lr_head)
+    assert head.lr_head == pytest.approx(4 * full.lr_head)
 
 
 def test_a_partial_recipe_takes_any_depth_there_is() -> None:

@@ -177,8 +177,7 @@ def _choose_photos(page: Page) -> None:
 
 def _set_up(page: Page) -> None:
     assert page.locator("#tl-start").is_enabled()
-    text = page.locator(".tl-strip-text")
-    assert "Only the head is trained" in text.inner_text()
+    page.wait_for_function("document.querySelector('.tl-strip-text').innerText.includes('Only the head')")
     page.locator(".tl-stage").nth(6).click()  # frozen: lets it and everything after it be trained
     page.wait_for_function("document.querySelector('.tl-strip-text').innerText.includes('6 of 9 stages')")
     page.wait_for_function("document.querySelector('#tl-field-recipe input:checked').value === 'partial'")
@@ -188,6 +187,8 @@ def _set_up(page: Page) -> None:
     page.locator("#tl-field-epochs input").fill("300")  # it must still be training when it is stopped
     page.get_by_role("button", name="Advanced settings").click()
     page.locator("#tl-field-image_size input").fill("128")  # keeps the test short
+    page.locator("#tl-field-cache input").click()  # from cached activations it would be over in no time
+    page.get_by_role("option", name="Off").click()
     page.locator("#tl-run-name input").fill("ants and bees")
 
 
@@ -377,6 +378,39 @@ def test_one_click_trains_photos_that_are_chosen(browser: Browser, address: str)
     assert page.locator("#tl-stop").get_attribute("title") == train_tab.TITLES["tl-stop"]
     page.locator("#tl-stop").click()
     page.wait_for_function("!document.querySelector('#tl-start').disabled")
+    visit.check()
+    context.close()
+
+
+def test_the_first_answer_comes_by_itself(browser: Browser, address: str) -> None:
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    visit = _open(context, address)
+    page = visit.page
+    page.locator("#tl-sample").click()
+    page.wait_for_function("document.querySelector('#tl-data-summary').innerText.includes('sample_data')")
+    page.locator("#tl-answer .tl-bar").wait_for()
+    page.wait_for_function("document.querySelector('.tl-answer')?.innerText.includes('of new photos right')")
+    assert page.locator("#tl-ask").is_visible() and not page.locator("#tl-ask-stop").is_visible()
+    page.reload()
+    page.locator(".tl-answer").wait_for()
+    visit.check()
+    context.close()
+
+
+def test_what_is_stored_is_cleared_in_two_steps(browser: Browser, address: str) -> None:
+    context = browser.new_context(viewport={"width": 375, "height": 812}, has_touch=True)
+    visit = _open(context, address)
+    page = visit.page
+    page.get_by_role("tab", name="Runs").click()
+    page.get_by_role("button", name="Storage").click()
+    page.locator("#tl-storage-card td", has_text="Decoded photos").wait_for()
+    page.locator("#tl-clear-cache").click()
+    page.locator("#tl-keep-cache").click()
+    page.locator("#tl-really-clear-cache").wait_for(state="hidden")
+    page.locator("#tl-clear-cache").click()
+    assert "Really clear" in page.locator("#tl-really-clear-cache").inner_text()
+    page.locator("#tl-really-clear-cache").click()
+    page.locator("#tl-storage-card .tl-hint", has_text="Nothing is kept yet").wait_for()
     visit.check()
     context.close()
 

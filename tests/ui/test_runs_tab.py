@@ -15,7 +15,7 @@ from tl_app.ui.workspace import Workspace
 
 @pytest.fixture
 def acts(home: Path, monkeypatch: pytest.MonkeyPatch) -> runs_tab._Acts:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(home / "cache" / "page"))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(home / "page"))
     return runs_tab._Acts(Workspace(home / "runs"))
 
 
@@ -52,7 +52,7 @@ def test_an_opened_run_shows_its_settings_and_its_command(acts: runs_tab._Acts, 
     assert opened[2]["interactive"] is False, "no finished epoch, nothing to try"
     assert opened[3]["interactive"] is True, "it can be resumed"
     csv = Path(opened[4]["value"])
-    assert csv.is_relative_to(home / "cache" / "page") and csv.read_text().startswith("kind,")
+    assert csv.is_relative_to(home / "page") and csv.read_text().startswith("kind,")
     command, python, settings = opened[-3:]
     assert command.startswith("tl-app train") and "--freeze 2" in command
     assert "tl_app.train(" in python

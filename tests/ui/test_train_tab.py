@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,6 @@ from tl_app.errors import UsageError
 from tl_app.ui import form, settings, train_tab
 from tl_app.ui.strip import summaries, value_of
 from tl_app.ui.workspace import Workspace
-
-SKIP = gr.skip()
 
 
 class FakeJob:
@@ -57,9 +56,9 @@ def test_a_tick_changes_nothing_while_the_run_stands_still(
     first = acts.tick(None, "")
     again = acts.tick(first[0], "")  # once more after the last change
     assert again[2:4] == first[2:4]
-    assert acts.tick(again[0], "") == SKIP
+    assert acts.tick(again[0], "") is None
     job.state.version += 1
-    assert acts.tick(again[0], "") != SKIP
+    assert acts.tick(again[0], "") is not None
 
 
 def test_a_tick_notices_that_the_thread_ended(work: Workspace, acts: train_tab._Acts, home: Path):
@@ -67,19 +66,19 @@ def test_a_tick_notices_that_the_thread_ended(work: Workspace, acts: train_tab._
     work.worker.job = job  # type: ignore[assignment]
     drawn = acts.redraw("", settled=True)
     job.is_alive = False
-    assert acts.tick(drawn[0], "") != SKIP
+    assert acts.tick(drawn[0], "") is not None
 
 
 def test_each_page_has_its_own_place(work: Workspace, acts: train_tab._Acts, home: Path):
     work.worker.job = FakeJob(home / "runs" / "one")  # type: ignore[assignment]
     acts.tick(None, "")
-    assert acts.tick(None, "") != SKIP, "a second browser gets everything as well"
+    assert acts.tick(None, "") is not None, "a second browser gets everything as well"
 
 
 def test_nothing_to_show_is_no_error(acts: train_tab._Acts):
     drawn = acts.redraw("")
     assert "No run yet" in drawn[5]
-    assert acts.tick((None, True), "") == SKIP
+    assert acts.tick((None, True), "") is None
 
 
 def test_start_says_why_it_waits(work: Workspace, photos: Path):
@@ -190,3 +189,19 @@ def test_an_unknown_run_cannot_be_resumed(acts: train_tab._Acts):
         acts.resume("")
     with pytest.raises(UsageError, match="no run"):
         acts.work.worker.resume("nothing")
+
+
+def test_photos_of_a_zip_that_was_cleared_from_the_cache_are_unpacked_again(
+    work: Workspace, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    zipped = shutil.make_archive(str(tmp_path / "set"), "zip", photos)
+    index = work.scan(zipped)
+    given: list[Any] = []
+    monkeypatch.setattr(
+        work.worker, "start", lambda config, *, name, index: given.append(index) or FakeJob(photos)
+    )
+    monkeypatch.setattr(FakeJob, "wait", lambda job: None, raising=False)
+    work.start(form.TrainConfig(data=zipped))
+    shutil.rmtree(index.root)
+    work.start(form.TrainConfig(data=zipped))
+    assert given == [index, None], "without an index the worker scans, and so unpacks"

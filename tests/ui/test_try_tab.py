@@ -14,7 +14,7 @@ from tl_app.ui.workspace import Workspace
 
 @pytest.fixture
 def uploads(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = home / "cache" / "page"
+    folder = home / "page"
     folder.mkdir(parents=True)
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
     return folder

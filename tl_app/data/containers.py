@@ -17,7 +17,7 @@ from tl_app.errors import PhotoError
 
 MAX_PIXELS = 50_000_000
 
-_CHUNK = 1 << 16
+_CHUNK, _TAIL = 1 << 16, 1 << 8
 _EOI = b"\xff\xd9"  # JPEG's end-of-image marker
 _CUT_OFF = "The file is cut off: its last part is missing."
 _AGAIN = "Copy or download it again."
@@ -52,12 +52,14 @@ class Container:
         width: In pixels as stored, before orientation; 0 where only the decoder can tell.
         height: Likewise.
         exif: EXIF that a decoder finds only after the pixels (PNG); empty otherwise.
+        pixels_at: Where the compressed pixels begin (JPEG); 0 otherwise.
     """
 
     format: str
     width: int
     height: int
     exif: bytes = b""
+    pixels_at: int = 0
 
 
 def identify(head: bytes) -> str:
@@ -172,7 +174,7 @@ def _walk_jpeg(file: BinaryIO, total: int) -> Container:
             break
     if not _find(file, _EOI, position, total):
         raise cut_off()
-    return Container("JPEG", width, height)
+    return Container("JPEG", width, height, pixels_at=position)
 
 
 def _next_marker(file: BinaryIO) -> int:
@@ -186,9 +188,10 @@ def _next_marker(file: BinaryIO) -> int:
 
 def _find(file: BinaryIO, wanted: bytes, start: int, total: int) -> bool:
     """Whether ``wanted`` occurs from ``start`` on; looks near the end first, where it nearly always is."""
-    file.seek(max(start, total - _CHUNK))
-    if wanted in file.read(_CHUNK):
-        return True
+    for chunk in (_TAIL, _CHUNK):
+        file.seek(max(start, total - chunk))
+        if file.read(chunk).rfind(wanted) >= 0:
+            return True
     file.seek(start)
     carried = b""
     while block := file.read(_CHUNK):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,9 +29,19 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from tl_app.data import containers
 from tl_app.data.containers import MAX_PIXELS, Container
+from tl_app.data.opencv import opencv
 from tl_app.errors import PhotoError
 
-__all__ = ["EXTENSIONS", "MAX_PIXELS", "open_photo", "photo_size", "read_size", "thumbnail", "upright_rgb"]
+__all__ = [
+    "EXTENSIONS",
+    "MAX_PIXELS",
+    "open_photo",
+    "open_pixels",
+    "photo_size",
+    "read_size",
+    "thumbnail",
+    "upright_rgb",
+]
 
 EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .dib .gif .tif .tiff .avif .heic .heif .hif".split()
@@ -51,6 +62,11 @@ _UPRIGHT = {
 # Decoding a JPEG at a half, quarter or eighth of its size is several times faster. It is done only when what
 # is left is this many times what is asked for: the antialiased resize that follows then hides the difference.
 _DRAFT_MARGIN = 4
+
+# The first marker after a JPEG's pixels begin, restarts left out. In one that is whole and has a single scan it is the
+# end; progressive ones have several scans.
+_AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
+_END_OF_IMAGE = b"\xff\xd9"
 
 # Pillow's warnings about odd metadata are of no use to the person whose photo it is. Set once, at import.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -75,6 +91,64 @@ def open_photo(source: Path | bytes | BinaryIO, *, shorter_side: int | None = No
             orientation = _orientation(image, container)
             image.load()
             return _turned(_to_rgb(image), orientation)
+
+
+def open_pixels(source: Path | bytes | BinaryIO, *, shorter_side: int | None = None) -> np.ndarray:
+    """Like :func:`open_photo`, as an array: the same pixels, for most JPEGs in half the time.
+
+    Args:
+        source: A file, its content, or an open binary stream (read from its start).
+        shorter_side: As for :func:`open_photo`.
+
+    Returns:
+        uint8, (h, w, 3), writable.
+
+    Raises:
+        PhotoError: As for :func:`open_photo`.
+    """
+    with _opened(source) as file:
+        image, container = _lazy(file)
+        if isinstance(image, JpegImageFile) and image.mode in ("L", "RGB"):
+            pixels = _decode_jpeg(file, image, container, shorter_side)
+            if pixels is not None:
+                return _turned_pixels(pixels, _orientation(image, container))
+        return np.array(open_photo(file, shorter_side=shorter_side))
+
+
+def _decode_jpeg(
+    file: BinaryIO, image: JpegImageFile, container: Container, shorter_side: int | None
+) -> np.ndarray | None:
+    """The pixels as stored, uint8, (h, w, 3); None for what is not plainly whole and simple: it is left to Pillow.
+
+    Where a marker makes no sense, OpenCV hands out what it has so far, and Pillow says that the file is damaged.
+    """
+    cv2 = opencv()
+    file.seek(0)
+    content = file.read()
+    end = _AFTER_SCAN.search(content, container.pixels_at)
+    if end is None or end[0] != _END_OF_IMAGE:
+        return None
+    fraction, flags = 1, cv2.IMREAD_COLOR_RGB
+    if shorter_side is not None:
+        asked = min(image.size) // (shorter_side * _DRAFT_MARGIN)
+        fraction = next((each for each in (8, 4, 2) if asked >= each), 1)
+        flags = getattr(cv2, f"IMREAD_REDUCED_COLOR_{fraction}", flags)
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None or pixels.shape != (-(-image.height // fraction), -(-image.width // fraction), 3):
+        return None
+    rgb: np.ndarray = pixels if fraction == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    return rgb
+
+
+def _turned_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Upright, in one piece: (h, w, 3)."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def photo_size(path: Path) -> tuple[int, int]:

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
 import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
 
 from tl_app.data.decode import EXTENSIONS, open_regular, read_size
 from tl_app.data.layout import LAYOUTS, Entry, list_entries
-from tl_app.data.manifest import SPLITS, DatasetIndex, Photo, classes_of
+from tl_app.data.manifest import SPLITS, DatasetIndex, Photo, classes_of, content_hash
 from tl_app.data.names import printable
 from tl_app.data.sources import located, open_source
 from tl_app.data.splits import stratified
@@ -28,7 +26,6 @@ from tl_app.errors import DataError, Interrupted, PhotoError
 __all__ = ["SPLITS", "DatasetIndex", "Photo", "relocate", "scan"]
 
 _BATCH = 32  # files a thread takes at a time
-_BLOCK_BYTES = 1 << 20
 _REPORT_SECONDS = 0.05
 
 
@@ -153,19 +150,11 @@ def _look_at(root: Path, entry: Entry) -> _Row | None:
             photo = dataclasses.replace(photo, file_bytes=os.fstat(file.fileno()).st_size)
             width, height = read_size(file)
             photo_like = True
-            photo = dataclasses.replace(photo, width=width, height=height, content_hash=_content_hash(file))
+            photo = dataclasses.replace(photo, width=width, height=height, content_hash=content_hash(file))
     except PhotoError as error:
         if not entry.issue:
             photo = dataclasses.replace(photo, split="", issue=str(error))
     return _Row(photo, entry, photo_like) if photo_like or not entry.stray else None
-
-
-def _content_hash(file: BinaryIO) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    file.seek(0)
-    while block := file.read(_BLOCK_BYTES):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _check_photos(rows: list[_Row], entries: Sequence[Entry], source: str) -> None:

@@ -12,11 +12,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import BinaryIO
 
 from tl_app.errors import DataError
 from tl_app.files import write_atomically
 
 SPLITS = ("train", "val", "test")
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,15 @@ def _from_rows(rows: list[list[str]], root: Path | None) -> DatasetIndex:
         classes=classes_of(photos),
         made_split=bool(int(made_split)),
     )
+
+
+def content_hash(file: BinaryIO) -> str:
+    """BLAKE2b of all that an open file holds, as in :class:`Photo`; the file's position moves."""
+    digest = hashlib.blake2b(digest_size=16)
+    file.seek(0)
+    while block := file.read(_BLOCK_BYTES):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def classes_of(photos: Iterable[Photo]) -> tuple[str, ...]:

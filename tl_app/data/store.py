@@ -1,181 +1,28 @@
-"""Photos as the network sees them: shrunk once, kept in memory up to a budget, decoded again past it.
+"""Photos as the network sees them: decoded and shrunk once, kept on disk or in memory.
 
-:class:`Preprocessing` is the one description of how a photo becomes numbers, used by training, evaluation,
-prediction and exports alike. Knows nothing of labels, splits, networks or augmentation.
+Knows nothing of labels, splits, networks or augmentation.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
-import numpy as np
 import psutil
-import torch
-from PIL import Image
 from torch import Tensor
 
-from tl_app.data.decode import open_photo, upright_rgb
-from tl_app.errors import Interrupted, PhotoError, UsageError
+from tl_app import caches
+from tl_app.data.decode import open_regular
+from tl_app.data.decoded import DecodedPhotos, open_decoded
+from tl_app.data.manifest import Photo, content_hash
+from tl_app.data.preprocessing import Preprocessing
+from tl_app.errors import Interrupted, PhotoError, ResourceError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-# A 1 x 10,000 strip would grow to 256 x 2,560,000; only its middle can reach the network anyway.
-_LONGEST_RATIO = 8
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a photo becomes a network's input; the same steps as torchvision's ``ImageClassification``.
-
-    Args:
-        resize: Length that the shorter side is brought to, in pixels.
-        crop: Side of the middle square that is cut out, in pixels.
-        mean: Per channel (red, green, blue), subtracted from values in 0 to 1.
-        std: Per channel, divides after the subtraction.
-        interpolation: Filter used to resize, ``bilinear`` or ``bicubic``; always antialiased.
-
-    Raises:
-        UsageError: A value is not allowed.
-    """
-
-    resize: int = 256
-    crop: int = 224
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    interpolation: str = "bilinear"
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if self.resize < 1 or self.crop < 1:
-            raise UsageError(
-                f"Preprocessing resizes to {self.resize} and crops {self.crop} pixels.",
-                "Both must be at least 1.",
-            )
-        if self.interpolation not in _FILTERS:
-            raise UsageError(
-                f"Interpolation is '{self.interpolation}'.", f"Allowed: {', '.join(sorted(_FILTERS))}."
-            )
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(value > 0 for value in self.std):
-            raise UsageError(
-                f"Mean is {self.mean} and standard deviation is {self.std}.",
-                "Both need three values, and every standard deviation must be above 0.",
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The description as plain JSON values."""
-        fields = dataclasses.asdict(self)
-        return {**fields, "mean": list(self.mean), "std": list(self.std)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
-        """The description that :meth:`to_dict` wrote.
-
-        Raises:
-            UsageError: A value is missing or not allowed.
-        """
-        try:
-            red, green, blue = (float(value) for value in values["mean"])
-            red_std, green_std, blue_std = (float(value) for value in values["std"])
-            return cls(
-                resize=int(values["resize"]),
-                crop=int(values["crop"]),
-                mean=(red, green, blue),
-                std=(red_std, green_std, blue_std),
-                interpolation=str(values["interpolation"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"The preprocessing {dict(values)!r} cannot be read: {error!r}.") from error
-
-    def at(self, size: int) -> Preprocessing:
-        """The same steps for a network input of ``size`` pixels, with the same share cut off at the edges."""
-        return dataclasses.replace(self, crop=size, resize=max(size, round(self.resize * size / self.crop)))
-
-    def shrunk_size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height, in pixels, that :meth:`shrink` gives a photo of ``width`` x ``height``."""
-        short = min(width, height)
-        width, height = min(width, short * _LONGEST_RATIO), min(height, short * _LONGEST_RATIO)
-        # Rounded down like torchvision's resize.
-        long = int(self.resize * max(width, height) / short)
-        return (self.resize, long) if width <= height else (long, self.resize)
-
-    def shrink(self, image: Image.Image) -> Tensor:
-        """Resize so that the shorter side is ``resize``; of photos longer than 8 : 1 only the middle is kept.
-
-        Args:
-            image: Any size, mode RGB.
-
-        Returns:
-            uint8, (3, h, w).
-        """
-        size = self.shrunk_size(image.width, image.height)
-        kept = min(image.size) * _LONGEST_RATIO
-        if max(image.size) > kept:
-            left, top = max(0, (image.width - kept) // 2), max(0, (image.height - kept) // 2)
-            image = image.crop((left, top, left + min(image.width, kept), top + min(image.height, kept)))
-        if image.size != size:
-            image = image.resize(size, _FILTERS[self.interpolation])
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()  # (h, w, 3) -> (3, h, w)
-
-    def load(self, source: Path | bytes | BinaryIO | Image.Image) -> Tensor:
-        """Open a photo and :meth:`shrink` it; training, evaluation and prediction all come through here.
-
-        A JPEG at least eight times as large as ``resize`` is decoded at a fraction of its size (never below
-        four times ``resize``), which is faster and changes the result by less than a JPEG's own noise.
-
-        Args:
-            source: A file, its content, a stream, or a picture that is open already.
-
-        Returns:
-            uint8, (3, h, w).
-
-        Raises:
-            PhotoError: It cannot be used; the message says why.
-        """
-        if isinstance(source, Image.Image):
-            return self.shrink(upright_rgb(source))
-        return self.shrink(open_photo(source, shorter_side=self.resize))
-
-    def center(self, image: Tensor) -> Tensor:
-        """The middle ``crop`` x ``crop`` square; black is added where the photo is smaller.
-
-        Args:
-            image: uint8, (3, h, w).
-
-        Returns:
-            uint8, (3, crop, crop).
-        """
-        missing_height, missing_width = (max(0, self.crop - side) for side in image.shape[-2:])
-        if missing_height or missing_width:
-            left, top = missing_width // 2, missing_height // 2
-            padding = (left, missing_width - left, top, missing_height - top)
-            image = torch.nn.functional.pad(image, padding)
-        height, width = image.shape[-2:]
-        # round() of halves goes to even, as in torchvision's center_crop.
-        top, left = round((height - self.crop) / 2.0), round((width - self.crop) / 2.0)
-        return image[..., top : top + self.crop, left : left + self.crop]
-
-    def normalise(self, batch: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """The numbers the network takes, computed in float32 on the batch's own device.
-
-        Args:
-            batch: uint8, (B, 3, H, W) or (3, H, W).
-            dtype: What the result is cast to.
-
-        Returns:
-            ``dtype``, same shape.
-        """
-        mean = torch.tensor(self.mean, dtype=torch.float32, device=batch.device).view(3, 1, 1)
-        std = torch.tensor(self.std, dtype=torch.float32, device=batch.device).view(3, 1, 1)
-        return batch.to(torch.float32).div_(255).sub_(mean).div_(std).to(dtype)
+__all__ = ["PhotoStore", "Preprocessing", "default_budget_bytes"]
 
 
 def default_budget_bytes() -> int:
@@ -184,24 +31,41 @@ def default_budget_bytes() -> int:
 
 
 class PhotoStore:
-    """Shrunk photos by path: kept in memory up to a budget, read from disk again past it.
+    """Shrunk photos by path: read from the file of decoded photos where there is one, else kept in memory.
 
-    Every method may be called from several threads.
+    Photos that the file does not take (it is not wanted, the disk is full, a photo has changed since the scan) are kept
+    in memory up to a budget and decoded again past it. Every method may be called from several threads.
 
     Args:
         root: The folder that paths start from.
         preprocessing: How photos are shrunk.
         budget_bytes: Memory for photos; :func:`default_budget_bytes` where left out.
+        photos: Rows of the index whose pixels are to be kept on disk. Give all that are in use, whichever are wanted
+            now: it is the same file for training, evaluation and later runs then.
+
+    Attributes:
+        notice: Why photos are not kept on disk, as a sentence; empty when they are.
     """
 
-    def __init__(self, root: Path, preprocessing: Preprocessing, budget_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        preprocessing: Preprocessing,
+        budget_bytes: int | None = None,
+        photos: Sequence[Photo] = (),
+    ) -> None:
         """An empty store; nothing is read yet."""
         self.root = root
         self.preprocessing = preprocessing
         self.budget_bytes = default_budget_bytes() if budget_bytes is None else budget_bytes
         self.held_bytes = 0
+        self.notice = ""
         self._held: dict[str, Tensor] = {}
         self._lock = threading.Lock()
+        scanned = [photo for photo in photos if photo.content_hash and photo.width and photo.height]
+        self._contents = {photo.path: photo.content_hash for photo in scanned}
+        self._decoded = self._open_decoded(scanned) if scanned else None
+        self._source_hold = _held_source(root)
 
     def get(self, path: str) -> Tensor:
         """One photo, not to be written into.
@@ -210,20 +74,17 @@ class PhotoStore:
             path: Relative to the root, with ``/`` between folders.
 
         Returns:
-            uint8, (3, h, w), the shorter side ``preprocessing.resize``.
+            uint8, (3, h, w), channels last, the shorter side ``preprocessing.resize``.
 
         Raises:
             PhotoError: It cannot be used.
         """
+        if self._decoded is not None and path in self._contents:
+            kept = self._decoded.read(self._contents[path])
+            if kept is not None:
+                return kept
         held = self._held.get(path)
-        if held is not None:
-            return held
-        photo = self.preprocessing.load(self.root / path)
-        with self._lock:
-            if path not in self._held and self.held_bytes + photo.nbytes <= self.budget_bytes:
-                self._held[path] = photo
-                self.held_bytes += photo.nbytes
-        return photo
+        return self._hold(path, self.preprocessing.load(self.root / path)) if held is None else held
 
     def prepare(
         self,
@@ -232,6 +93,8 @@ class PhotoStore:
         should_stop: Callable[[], bool] = lambda: False,
     ) -> dict[str, str]:
         """Decode photos ahead of training, in parallel, so that no bad one turns up in the middle of it.
+
+        Those that the file of decoded photos has already take no time.
 
         Args:
             paths: Relative to the root.
@@ -242,29 +105,111 @@ class PhotoStore:
             For each photo that cannot be decoded, why.
 
         Raises:
-            Interrupted: ``should_stop`` said so.
+            Interrupted: ``should_stop`` said so; the photos that were decoded stay so.
         """
         wanted = list(dict.fromkeys(paths))
-        failed: dict[str, str] = {}
-        # Pillow decodes without the interpreter's lock.
+        missing = [path for path in wanted if not self._known(path)]
+        failed = self._failures_of(wanted)
+        ready = len(wanted) - len(missing)
+        if ready and on_progress is not None:
+            on_progress(ready, len(wanted))
+        # Decoding and resizing do without the interpreter's lock.
         pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
-        try:
-            for done, (path, reason) in enumerate(
-                zip(wanted, pool.map(self._reason, wanted), strict=True), 1
-            ):
-                if reason:
-                    failed[path] = reason
-                if on_progress is not None:
-                    on_progress(done, len(wanted))
-                if should_stop():
-                    raise Interrupted("Reading the photos was stopped.")
-        finally:
-            pool.shutdown(cancel_futures=True)
+        with self._writing(bool(missing)):
+            try:
+                for done, (path, reason) in enumerate(
+                    zip(missing, pool.map(self._reason, missing), strict=True), ready + 1
+                ):
+                    if reason:
+                        failed[path] = reason
+                    if on_progress is not None:
+                        on_progress(done, len(wanted))
+                    if should_stop():
+                        raise Interrupted("Reading the photos was stopped.")
+            finally:
+                pool.shutdown(cancel_futures=True)
         return failed
+
+    def _known(self, path: str) -> bool:
+        return self._decoded is not None and self._decoded.known(self._contents.get(path, ""))
+
+    def _failures_of(self, paths: Iterable[str]) -> dict[str, str]:
+        """What an earlier attempt found out."""
+        if self._decoded is None:
+            return {}
+        reasons = {path: self._decoded.failure(self._contents.get(path, "")) for path in paths}
+        return {path: reason for path, reason in reasons.items() if reason}
+
+    @contextlib.contextmanager
+    def _writing(self, wanted: bool) -> Iterator[None]:
+        if self._decoded is None or not wanted:
+            yield
+            return
+        with self._decoded.writing():
+            yield
+        if self._decoded.error is not None:
+            self.notice = _not_kept(self._decoded.error)
 
     def _reason(self, path: str) -> str:
         try:
-            self.get(path)
+            self._read(path)
         except PhotoError as error:
             return str(error)
         return ""
+
+    def _read(self, path: str) -> None:
+        """Decodes a photo into the file where it takes it, else into memory."""
+        content = self._contents.get(path)
+        if self._decoded is None or content is None:
+            self.get(path)
+            return
+        if self._decoded.borrow(content):
+            return
+        with open_regular(self.root / path) as file:
+            if content_hash(file) != content:  # another picture than the one that was scanned
+                self._hold(path, self.preprocessing.load(file))
+                return
+            try:
+                image = self.preprocessing.load(file)
+            except PhotoError as error:
+                if _lies_in_the_photo(error):
+                    self._decoded.add_failure(content, str(error))
+                raise
+        if not self._decoded.add(content, image):
+            self._hold(path, image)
+
+    def _hold(self, path: str, image: Tensor) -> Tensor:
+        with self._lock:
+            if path not in self._held and self.held_bytes + image.nbytes <= self.budget_bytes:
+                self._held[path] = image
+                self.held_bytes += image.nbytes
+        return image
+
+    def _open_decoded(self, photos: Iterable[Photo]) -> DecodedPhotos | None:
+        preprocessing = self.preprocessing
+        sizes = {p.content_hash: preprocessing.shrunk_size(p.width, p.height) for p in photos}
+        try:
+            return open_decoded(sizes, preprocessing.pixels_depend_on())
+        except ResourceError as error:
+            self.notice = str(error)
+        except OSError as error:
+            self.notice = _not_kept(error)
+        return None
+
+
+def _not_kept(error: OSError) -> str:
+    return f"Decoded photos are not all kept on disk, only in memory: {error.strerror or error}."
+
+
+def _lies_in_the_photo(error: PhotoError) -> bool:
+    """Whether decoding would fail again: not for want of memory, of an extra, or of a disk that can be read."""
+    cause = error.__cause__
+    return not isinstance(cause, MemoryError | ImportError) and getattr(cause, "errno", None) is None
+
+
+def _held_source(root: Path) -> caches.Hold | None:
+    """Keeps the unpacked zip that photos come from; one that cannot be marked cannot be removed either."""
+    entry = caches.entry_of(root)
+    with contextlib.suppress(OSError):
+        return caches.hold(entry) if entry is not None else None
+    return None

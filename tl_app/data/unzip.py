@@ -6,6 +6,7 @@ way and leave something that looks whole. Knows nothing of photos or classes.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import lzma
@@ -74,6 +75,8 @@ def unpack(
     zips = resources.cache_dir() / "zips"
     target = zips / _content_hash(file, should_stop)
     if target.is_dir():  # it is renamed into place, so it is whole
+        with contextlib.suppress(OSError):
+            os.utime(target)  # used now: what was not used for longest leaves the cache first
         return target
     try:
         zips.mkdir(parents=True, exist_ok=True)

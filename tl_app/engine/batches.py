@@ -1,15 +1,20 @@
-"""Batches of photos and labels: seeded order, seeded augmentation, assembled by threads ahead of the network.
+"""Batches of photos and labels: seeded order, seeded views, assembled by threads ahead of the network.
 
 What a batch holds depends on (seed, epoch, position) alone, never on timing, so that a resumed run sees the
 same batches. Knows nothing of networks.
+
+A photo has views, numbered from 0: view 0 is what evaluation sees, the others are augmented with chance that depends
+on (seed, view, photo content) alone. An epoch that is not short of views uses the one of its own number.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,8 +23,17 @@ from torch import Tensor
 from tl_app.data import augment
 from tl_app.data.store import PhotoStore
 
-Item = tuple[str, int]  # path relative to the photo folder, class number
+Batch = tuple[Tensor, Tensor]  # photos (B, …), int64 labels (B,)
 _AHEAD = 2  # batches made before they are asked for
+_MOST_THREADS = 16
+
+
+class Item(NamedTuple):
+    """One photo to train or evaluate on."""
+
+    path: str  # relative to the photo folder
+    label: int  # number of its class
+    content: str = ""  # hash of the file
 
 
 def cut(count: int, batch_size: int) -> list[int]:
@@ -34,6 +48,34 @@ def cut(count: int, batch_size: int) -> list[int]:
     return [small + 1] * larger + [small] * (parts - larger)
 
 
+def view_of(epoch: int, index: int, views: int) -> int:
+    """The view of photo ``index`` that an epoch uses when there are ``views``; with enough, its own number."""
+    return epoch if epoch < views else (epoch + index) % views
+
+
+def load_view(store: PhotoStore, item: Item, *, view: int, augmentation: str, seed: int) -> Tensor:
+    """One view of a photo: uint8 (3, size, size).
+
+    Raises:
+        PhotoError: The photo cannot be read any more.
+    """
+    image = store.get(item.path)
+    if view == 0 or augmentation == "none":
+        return store.preprocessing.center(image)
+    rng = np.random.default_rng([seed, view, _number(item.content or item.path)])
+    return augment.apply(image, level=augmentation, size=store.preprocessing.crop, rng=rng)
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+
+
+def epoch_order(count: int, batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:
+    """The photo numbers of each batch of a training epoch, shuffled."""
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    return chunks(order.tolist(), batch_size)
+
+
 def train_batches(
     store: PhotoStore,
     items: Sequence[Item],
@@ -42,8 +84,10 @@ def train_batches(
     augmentation: str,
     seed: int,
     epoch: int,
+    views: int,
     first: int = 0,
-) -> Iterator[tuple[Tensor, Tensor]]:
+    pinned: bool = False,
+) -> Iterator[Batch]:
     """The batches of one training epoch, shuffled and augmented.
 
     Args:
@@ -52,64 +96,91 @@ def train_batches(
         batch_size: At most so many photos a batch.
         augmentation: One of ``config.AUGMENTATIONS``.
         seed: Of the run.
-        epoch: Counted from 0; order and augmentation differ from epoch to epoch.
+        epoch: Counted from 0; order and view differ from epoch to epoch.
+        views: How many views of each photo the epochs draw from.
         first: The first batch wanted, when an epoch goes on in its middle.
+        pinned: Whether batches lie in memory that a graphics card can copy from by itself.
 
     Yields:
-        uint8 photos (B, 3, size, size) and int64 labels (B,).
+        uint8 photos (B, 3, size, size), channels last, and int64 labels (B,).
     """
-    order = np.random.default_rng([seed, epoch]).permutation(len(items))
-    size = store.preprocessing.crop
 
     def load(index: int) -> Tensor:
-        rng = np.random.default_rng([seed, epoch, index])
-        image = store.get(items[index][0])
-        if augmentation == "none":
-            return store.preprocessing.center(image)
-        return augment.apply(image, level=augmentation, size=size, rng=rng)
+        view = view_of(epoch, index, views)
+        return load_view(store, items[index], view=view, augmentation=augmentation, seed=seed)
 
-    yield from _assembled(items, _chunks(order.tolist(), batch_size)[first:], load)
+    order = epoch_order(len(items), batch_size, seed=seed, epoch=epoch)[first:]
+    for chunk, images in assembled(order, load, pinned=pinned):
+        yield images, labels_of(items, chunk)
 
 
 def eval_batches(
-    store: PhotoStore, items: Sequence[Item], batch_size: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The photos in order, cut from the middle, as evaluation and prediction see them.
+    store: PhotoStore, items: Sequence[Item], batch_size: int, *, pinned: bool = False
+) -> Iterator[Batch]:
+    """The middle of every photo, in order.
+
+    Args:
+        store: Where the photos come from.
+        items: The photos.
+        batch_size: At most so many photos a batch.
+        pinned: As for :func:`train_batches`.
 
     Yields:
-        uint8 photos (B, 3, size, size) and int64 labels (B,).
+        uint8 photos (B, 3, size, size), channels last, and int64 labels (B,).
     """
 
     def load(index: int) -> Tensor:
-        return store.preprocessing.center(store.get(items[index][0]))
+        return store.preprocessing.center(store.get(items[index].path))
 
-    yield from _assembled(items, _chunks(list(range(len(items))), batch_size), load)
+    for chunk, images in assembled(chunks(list(range(len(items))), batch_size), load, pinned=pinned):
+        yield images, labels_of(items, chunk)
 
 
-def _chunks(order: list[int], batch_size: int) -> list[list[int]]:
-    chunks, start = [], 0
+def labels_of(items: Sequence[Item], chunk: Sequence[int]) -> Tensor:
+    """The class numbers of some photos: int64 (B,)."""
+    return torch.tensor([items[index].label for index in chunk])
+
+
+def chunks(order: list[int], batch_size: int) -> list[list[int]]:
+    """``order`` in pieces of at most ``batch_size``, as :func:`cut` has them."""
+    found, start = [], 0
     for size in cut(len(order), batch_size):
-        chunks.append(order[start : start + size])
+        found.append(order[start : start + size])
         start += size
-    return chunks
+    return found
 
 
-def _assembled(
-    items: Sequence[Item], chunks: list[list[int]], load: Callable[[int], Tensor]
-) -> Iterator[tuple[Tensor, Tensor]]:
+def assembled(
+    order: list[list[int]], load: Callable[[int], Tensor], *, pinned: bool = False
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Loads rows in threads, a few batches ahead, and stacks them.
+
+    Args:
+        order: The numbers that make up each batch.
+        load: From a number to its row, of one shape and type for all.
+        pinned: As for :func:`train_batches`.
+
+    Yields:
+        The numbers of a batch and its rows, (B, …); rows of three dimensions are stacked channels last.
+    """
     waiting: deque[tuple[list[int], list[Future[Tensor]]]] = deque()
-    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="tl-app photos")
+    pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="tl-app photos")
     try:
-        for chunk in chunks:
+        for chunk in order:
             waiting.append((chunk, [pool.submit(load, index) for index in chunk]))
             if len(waiting) > _AHEAD:
-                yield _collate(items, *waiting.popleft())
+                yield _stacked(*waiting.popleft(), pinned)
         while waiting:
-            yield _collate(items, *waiting.popleft())
+            yield _stacked(*waiting.popleft(), pinned)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _collate(items: Sequence[Item], chunk: list[int], images: list[Future[Tensor]]) -> tuple[Tensor, Tensor]:
-    labels = torch.tensor([items[index][1] for index in chunk])
-    return torch.stack([image.result() for image in images]), labels
+def _stacked(chunk: list[int], rows: list[Future[Tensor]], pinned: bool) -> tuple[list[int], Tensor]:
+    loaded = [row.result() for row in rows]
+    shape = (len(loaded), *loaded[0].shape)
+    layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+    batch = torch.empty(shape, dtype=loaded[0].dtype, memory_format=layout, pin_memory=pinned)
+    for place, row in zip(batch, loaded, strict=True):
+        place.copy_(row)
+    return chunk, batch

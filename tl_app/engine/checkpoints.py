@@ -10,6 +10,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,6 +20,7 @@ from torch import Tensor
 from tl_app.backbones.staged import StagedNetwork
 from tl_app.errors import ResourceError
 from tl_app.files import write_atomically
+from tl_app.transfer.standardise import Standardise
 
 START = "start.safetensors"
 LAST = "last.safetensors"
@@ -39,6 +41,7 @@ class Position:
         depth: The smallest freezing depth so far: stages before it equal the start weights.
         lr_scale: 1, or 0.5 after the loss was NaN once.
         micro_batches: Into how many parts a batch is cut to fit into memory.
+        plan: How the frozen stages of ``phase`` are run, as :class:`tl_app.engine.frozen.Plan` has it.
         seconds: Training time so far.
         best_epoch: Counted from 1; 0 when no epoch is done.
         best_accuracy: Validation accuracy of the best epoch, 0 to 1.
@@ -55,6 +58,7 @@ class Position:
     depth: int = 10**6
     lr_scale: float = 1.0
     micro_batches: int = 1
+    plan: dict[str, Any] | None = None
     seconds: float = 0.0
     best_epoch: int = 0
     best_accuracy: float = 0.0
@@ -71,13 +75,22 @@ def best_name(epoch: int) -> str:
     return f"best-{epoch:04d}.safetensors"
 
 
-def save_weights(path: Path, network: StagedNetwork, depth: int = 0) -> None:
-    """Writes the network's weights and statistics from stage ``depth`` on."""
-    _write(path, _weights(network, depth), {})
+def weights(network: StagedNetwork, depth: int = 0) -> dict[str, Tensor]:
+    """The network's weights and statistics from stage ``depth`` on, by name; not copied."""
+    return {name: value.detach() for name, value in _weights(network, depth).items()}
+
+
+def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Writes what :func:`weights` gave."""
+    _write(path, tensors, {})
 
 
 def save_checkpoint(
-    path: Path, network: StagedNetwork, optimizer: torch.optim.Optimizer | None, position: Position
+    path: Path,
+    network: StagedNetwork,
+    optimizer: torch.optim.Optimizer | None,
+    position: Position,
+    standard: Standardise | None,
 ) -> None:
     """Writes all that :func:`load_checkpoint` needs.
 
@@ -86,6 +99,7 @@ def save_checkpoint(
         network: Stages from ``position.depth`` on are saved.
         optimizer: Its state is saved by parameter name; None at the start of a phase.
         position: Saved in the file's metadata.
+        standard: What the head's features are standardised by; its weights are saved as they are trained.
     """
     tensors = _weights(network, position.depth)
     if optimizer is not None:
@@ -94,6 +108,8 @@ def save_checkpoint(
             for slot, value in slots.items():
                 if isinstance(value, Tensor):
                     tensors[f"optimizer.{slot}.{names[id(parameter)]}"] = value
+    for name, value in standard.state_dict().items() if standard is not None else ():
+        tensors[f"standard.{name}"] = value
     _write(path, tensors, {"position": json.dumps(dataclasses.asdict(position))})
 
 
@@ -130,6 +146,20 @@ def read_position(path: Path) -> Position | None:
         return Position(**json.loads(file.metadata()["position"]))
 
 
+def load_standard(path: Path) -> Standardise | None:
+    """What the head's features were standardised by when the checkpoint was made.
+
+    Raises:
+        ResourceError: The file is missing or damaged.
+    """
+    with _open(path) as file:
+        if "standard.mean" not in file.keys():  # noqa: SIM118
+            return None
+        return Standardise(
+            file.get_tensor("standard.mean").clone(), file.get_tensor("standard.scale").clone()
+        )
+
+
 def load_optimizer(path: Path, network: StagedNetwork, optimizer: torch.optim.Optimizer) -> None:
     """Gives the optimiser the state it had in the checkpoint; tensors keep the parameters' memory layout.
 
@@ -148,7 +178,9 @@ def load_optimizer(path: Path, network: StagedNetwork, optimizer: torch.optim.Op
                 # The same strides as a fresh optimiser would use: kernels may round differently on others.
                 optimizer.state[parameter][slot] = torch.empty_like(parameter).copy_(value)
             else:
-                optimizer.state[parameter][slot] = value.clone()  # or the file would stay mapped
+                # Copied, or the file would stay mapped; fused kernels want the step count beside the weights.
+                fused = optimizer.defaults.get("fused")
+                optimizer.state[parameter][slot] = value.to(parameter.device if fused else "cpu", copy=True)
 
 
 def load_best(folder: Path, network: StagedNetwork) -> bool:

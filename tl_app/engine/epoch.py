@@ -15,22 +15,24 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork, split
+from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork
 from tl_app.config import TrainConfig
-from tl_app.data.store import PhotoStore
 from tl_app.engine import checkpoints
-from tl_app.engine.batches import Item, cut, eval_batches, train_batches
+from tl_app.engine.batches import cut
 from tl_app.engine.checkpoints import Position
-from tl_app.engine.device import memory_bytes
-from tl_app.engine.evaluate import Evaluation, evaluate, to_input
+from tl_app.engine.device import memory_bytes, seed_generator
+from tl_app.engine.evaluate import Evaluation, evaluate
+from tl_app.engine.inputs import Inputs, Photos, logits_of
 from tl_app.engine.step import accumulate, within_memory
 from tl_app.events import CheckpointSaved, EpochDone, Event, Notice, StepDone
 from tl_app.transfer.freezing import train_mode
 from tl_app.transfer.optimisers import set_rates
 from tl_app.transfer.recipes import Phase
 from tl_app.transfer.schedules import lr_factor
+from tl_app.transfer.standardise import Standardise, folded
 
 CHECKPOINT_SECONDS = 60.0  # between checkpoints within an epoch
+EPOCH_CHECKPOINT_SECONDS = 1.0  # between checkpoints at the ends of epochs: some last a few milliseconds
 _REPORT_SECONDS = 0.25  # between looks at the loss, where a look waits for all work queued on the device
 
 
@@ -40,21 +42,24 @@ class NotFinite(Exception):
 
 @dataclass
 class Training:
-    """One training under way: what stays, and (last block) what moves."""
+    """One training under way: what stays, what belongs to the phase, and (last block) what moves."""
 
     config: TrainConfig
     network: StagedNetwork
-    store: PhotoStore
-    train_items: Sequence[Item]
-    val_items: Sequence[Item]
+    photos: Photos
     phases: Sequence[Phase]
     device: torch.device
-    precision: torch.dtype
     folder: Path
     stop: Callable[[], bool]
 
-    position: Position
+    inputs: Inputs | None = None
+    suffix: nn.Module | None = None
+    standard: Standardise | None = None
     optimizer: torch.optim.Optimizer | None = None
+    precision: torch.dtype = torch.float32
+
+    position: Position = field(default_factory=Position)
+    best: dict[str, Tensor] | None = None  # weights of the best epoch that are not on disk yet
     clock: float = field(default_factory=time.monotonic)
     saved_at: float = field(default_factory=time.monotonic)
 
@@ -67,7 +72,7 @@ class Training:
     @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps per epoch."""
-        return len(cut(len(self.train_items), self.batch_size))
+        return len(cut(len(self.photos.train), self.batch_size))
 
     def first_epoch(self, phase: int) -> int:
         """Epochs of all phases before this one."""
@@ -91,20 +96,19 @@ def run_epoch(training: Training, phase: int) -> Generator[Event, None, bool]:
     if not (yield from _steps(training, phase)):
         return False
     rate = (position.seen - seen_before) / max(1e-9, time.monotonic() - started)
-    result = evaluate(
-        training.network,
-        eval_batches(training.store, training.val_items, max(32, training.batch_size)),
-        training.store.preprocessing,
-        device=training.device,
-        precision=training.precision,
-        stop=training.stop,
-    )
+    result = _evaluated(training)
     if result is None:
         return False
     if not math.isfinite(result.loss):
         raise NotFinite
-    yield _close(training, result, rate, time.monotonic() - started)
-    yield save(training)
+    done = _close(training, result, rate, time.monotonic() - started)
+    yield done
+    last = position.epoch == training.first_epoch(phase + 1)
+    if last or time.monotonic() - training.saved_at >= EPOCH_CHECKPOINT_SECONDS:
+        yield save(training)
+    elif done.is_best:  # kept until the next checkpoint, while the network's own go on moving
+        assert training.best is not None
+        training.best = {name: value.clone() for name, value in training.best.items()}
     return True
 
 
@@ -116,11 +120,27 @@ def save(training: Training) -> CheckpointSaved:
     """
     _check_finite(training)
     training.tick()
+    if training.best is not None and training.position.best_file is not None:
+        checkpoints.save_weights(training.folder / training.position.best_file, training.best)
+        training.best = None
     path = training.folder / checkpoints.LAST
-    checkpoints.save_checkpoint(path, training.network, training.optimizer, training.position)
+    checkpoints.save_checkpoint(
+        path, training.network, training.optimizer, training.position, training.standard
+    )
     checkpoints.remove_stale(training.folder, training.position)
     training.saved_at = time.monotonic()
     return CheckpointSaved(training.position.step, training.position.epoch, f"{path.parent.name}/{path.name}")
+
+
+def _evaluated(training: Training) -> Evaluation | None:
+    assert training.inputs is not None and training.suffix is not None
+    training.network.eval()
+    return evaluate(
+        logits_of(training.inputs, training.suffix, training.device, training.precision),
+        training.inputs.val(),
+        device=training.device,
+        stop=training.stop,
+    )
 
 
 def _check_finite(training: Training) -> None:
@@ -148,8 +168,8 @@ def _close(training: Training, result: Evaluation, rate: float, epoch_seconds: f
     position.epoch, position.step_in_epoch = done.epoch, 0
     position.seen, position.loss_sum, position.correct = 0, 0.0, 0
     if done.is_best:
-        path = training.folder / checkpoints.best_name(done.epoch)
-        checkpoints.save_weights(path, training.network, position.depth)
+        with folded(training.network.classifier, training.standard):
+            training.best = checkpoints.weights(training.network, position.depth)
         position.best_epoch, position.best_accuracy, position.best_loss = (
             done.epoch,
             result.accuracy,
@@ -161,27 +181,18 @@ def _close(training: Training, result: Evaluation, rate: float, epoch_seconds: f
 def _steps(training: Training, phase_number: int) -> Generator[Event, None, bool]:
     """The remaining optimiser steps of an epoch; returns False when it was stopped."""
     config, position, phase = training.config, training.position, training.phases[phase_number]
-    prefix, suffix = split(training.network, phase.frozen_stages)
+    assert training.inputs is not None
     train_mode(training.network, phase.frozen_stages, keep_statistics=config.batchnorm == "keep")
     steps = training.steps_per_epoch
     phase_step = (position.epoch - training.first_epoch(phase_number)) * steps
-    batches = train_batches(
-        training.store,
-        training.train_items,
-        batch_size=training.batch_size,
-        augmentation=config.augmentation,
-        seed=config.seed,
-        epoch=position.epoch,
-        first=position.step_in_epoch,
-    )
     losses = _Losses(training)
-    for images, labels in batches:
+    for rows, labels in training.inputs.train(position.epoch, position.step_in_epoch):
         if training.stop():
             yield from losses.flush()
             return False
         factor = lr_factor(config.schedule, phase_step + position.step_in_epoch, phase.epochs * steps)
         factor *= position.lr_scale
-        loss, correct = yield from _step(training, prefix, suffix, images, labels, factor)
+        loss, correct = yield from _step(training, rows, labels, factor)
         losses.add(loss, correct, len(labels), phase.lr_head * factor)
         if losses.due():
             yield from losses.flush()
@@ -193,20 +204,26 @@ def _steps(training: Training, phase_number: int) -> Generator[Event, None, bool
 
 
 def _step(
-    training: Training, prefix: nn.Module, suffix: nn.Module, images: Tensor, labels: Tensor, factor: float
+    training: Training, rows: Tensor, labels: Tensor, factor: float
 ) -> Generator[Event, None, tuple[Tensor, Tensor]]:
     """One optimiser step at ``factor`` times the base rates; returns the mean loss and the right answers."""
-    position, optimizer = training.position, training.optimizer
-    assert optimizer is not None
+    position, optimizer, inputs, suffix = (
+        training.position,
+        training.optimizer,
+        training.inputs,
+        training.suffix,
+    )
+    assert optimizer is not None and inputs is not None and suffix is not None
     set_rates(optimizer, factor)
-    inputs = to_input(images, training.store.preprocessing, training.device)
-    targets = labels.to(training.device)
+    targets = labels.to(training.device, non_blocking=True)
 
     def run(parts: int) -> tuple[Tensor, Tensor]:
         with GENERATOR_LOCK:
             # Dropout draws from (seed, step) alone, so that a resumed run, or another try, draws the same.
-            torch.manual_seed(_mixed(training.config.seed, position.step))
-            return accumulate(prefix, suffix, inputs, targets, parts=parts, precision=training.precision)
+            seed_generator(_mixed(training.config.seed, position.step), training.device)
+            return accumulate(
+                inputs.to_boundary, suffix, rows, targets, parts=parts, precision=training.precision
+            )
 
     result, parts = within_memory(
         run, optimizer, parts=position.micro_batches, batch_size=len(labels), device=training.device

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from tl_app.data.store import Preprocessing
-from tl_app.engine.device import autocast, is_out_of_memory, release_memory
+from tl_app.engine.batches import Batch
+from tl_app.engine.device import is_out_of_memory, release_memory
 from tl_app.errors import ResourceError
 
 
@@ -34,33 +35,28 @@ class Evaluation:
 
 
 def evaluate(
-    network: nn.Module,
-    batches: Iterator[tuple[Tensor, Tensor]],
-    preprocessing: Preprocessing,
+    classify: Callable[[Tensor], Tensor],
+    batches: Iterator[Batch],
     *,
     device: torch.device,
-    precision: torch.dtype,
     stop: Callable[[], bool],
 ) -> Evaluation | None:
-    """Classifies every photo; the network is left in eval mode.
+    """Classifies every photo.
 
     Args:
-        network: (B, 3, size, size) floats to (B, C) logits.
-        batches: uint8 photos (B, 3, size, size) and labels (B,).
-        preprocessing: Only its normalisation is used here.
-        device: Where the network is.
-        precision: Of the forward pass.
+        classify: From a batch's rows to logits, float32 (B, C); whatever it calls is in eval mode.
+        batches: Rows and labels.
+        device: Where ``classify`` computes.
         stop: Asked before each batch.
 
     Returns:
         The results, or None when ``stop`` said so.
     """
-    network.eval()
     logits, labels = [], []
-    for images, batch_labels in batches:
+    for rows, batch_labels in batches:
         if stop():
             return None
-        logits.append(classify(network, images, preprocessing, device=device, precision=precision))
+        logits.append(forward_in_parts(classify, rows, device))
         labels.append(batch_labels)
     all_logits, all_labels = torch.cat(logits).cpu(), torch.cat(labels)
     loss = nn.functional.cross_entropy(all_logits, all_labels).item()
@@ -68,46 +64,30 @@ def evaluate(
     return Evaluation(loss, accuracy, all_logits.softmax(1), all_labels)
 
 
-def classify(
-    network: nn.Module,
-    images: Tensor,
-    preprocessing: Preprocessing,
-    *,
-    device: torch.device,
-    precision: torch.dtype,
-) -> Tensor:
+def forward_in_parts(forward: Callable[[Tensor], Tensor], rows: Tensor, device: torch.device) -> Tensor:
     """One forward pass; in halves, and halves of those, when memory does not suffice for all at once.
 
     Args:
-        network: In eval mode.
-        images: uint8 (B, 3, size, size).
-        preprocessing: Only its normalisation is used.
-        device: Where the network is.
-        precision: Of the forward pass.
-
-    Returns:
-        Logits, float32 (B, C), on the device.
+        forward: From rows (B, …) to results (B, …), under ``inference_mode``.
+        rows: The batch.
+        device: Where ``forward`` computes.
 
     Raises:
         ResourceError: Not even one photo fits.
     """
     try:
-        with torch.inference_mode(), autocast(device, precision):
-            logits: Tensor = network(to_input(images, preprocessing, device)).float()
-            return logits
+        with torch.inference_mode():
+            return forward(rows)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
     release_memory(device)
-    if len(images) == 1:
+    if len(rows) == 1:
         raise ResourceError(
             f"The memory of {device} does not suffice for one photo.",
             remedy="Choose a smaller backbone or image size, or use the CPU.",
         )
-    halves = images.tensor_split(2)
-    return torch.cat(
-        [classify(network, half, preprocessing, device=device, precision=precision) for half in halves]
-    )
+    return torch.cat([forward_in_parts(forward, half, device) for half in rows.tensor_split(2)])
 
 
 def to_input(images: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:

@@ -19,6 +19,7 @@ from tl_app.data.store import PhotoStore, Preprocessing
 from tl_app.engine.background import with_progress
 from tl_app.engine.batches import Item
 from tl_app.engine.device import auto_batch_size, resolve_device, resolve_precision
+from tl_app.engine.inputs import Photos
 from tl_app.errors import DataError
 from tl_app.events import Event, Notice
 from tl_app.transfer import recipes
@@ -118,24 +119,26 @@ def empty_network(config: TrainConfig, classes: int) -> StagedNetwork:
 
 def read_photos(
     index: DatasetIndex, preprocessing: Preprocessing, stop: Callable[[], bool]
-) -> Generator[Event, None, tuple[PhotoStore, list[Item], list[Item]]]:
+) -> Generator[Event, None, Photos]:
     """Decodes every training and validation photo once; those that cannot be read after all are left out.
 
     Returns:
-        The store, the training items and the validation items, in the order of the index.
+        The store with the training and validation items, in the order of the index.
 
     Raises:
         DataError: No photo of some class is left to train on, or none to validate on.
         Interrupted: ``stop`` said so.
     """
-    store = PhotoStore(index.root, preprocessing)
     train, val = index.used("train"), index.used("val")
+    store = PhotoStore(index.root, preprocessing, photos=[p for p in index.photos if not p.issue])
     paths = [photo.path for photo in train + val]
     failed = yield from with_progress(
         "reading photos",
         "photos",
         lambda report: store.prepare(paths, on_progress=report, should_stop=stop),
     )
+    if store.notice:
+        yield Notice(store.notice)
     for path, reason in list(failed.items())[:_NAMED]:
         yield Notice(f"{path} is left out: {reason}", "warning")
     if len(failed) > _NAMED:
@@ -145,17 +148,21 @@ def read_photos(
     numbers = {label: number for number, label in enumerate(index.classes)}
 
     def items(photos: list[Photo]) -> list[Item]:
-        return [(photo.path, numbers[photo.label]) for photo in photos if photo.path not in failed]
+        return [
+            Item(photo.path, numbers[photo.label], photo.content_hash)
+            for photo in photos
+            if photo.path not in failed
+        ]
 
     train_items, val_items = items(train), items(val)
-    missing = set(numbers.values()) - {number for _, number in train_items}
+    missing = set(numbers.values()) - {item.label for item in train_items}
     if missing or not val_items:
         what = f"class '{index.classes[min(missing)]}'" if missing else "the validation split"
         raise DataError(
             f"No photo of {what} in {index.source} can be read any more.",
             remedy="Put the photos back, or scan the folder again and start a new run.",
         )
-    return store, train_items, val_items
+    return Photos(store, train_items, val_items)
 
 
 def describe(spec: BackboneSpec, config: TrainConfig) -> str:

@@ -1,4 +1,4 @@
-"""One optimiser step: frozen prefix, trainable suffix, backward pass, in as many parts as memory asks for.
+"""One optimiser step: boundary, trainable suffix, backward pass, in as many parts as memory asks for.
 
 Knows nothing of epochs, photos or files.
 """
@@ -15,9 +15,9 @@ from tl_app.errors import ResourceError, UsageError
 
 
 def accumulate(
-    prefix: nn.Module,
+    to_boundary: Callable[[Tensor], Tensor],
     suffix: nn.Module,
-    images: Tensor,
+    rows: Tensor,
     labels: Tensor,
     *,
     parts: int,
@@ -26,12 +26,12 @@ def accumulate(
     """Leaves the mean gradient of the batch in the suffix's parameters.
 
     Args:
-        prefix: The frozen stages, in eval mode.
+        to_boundary: The frozen part: from rows to floats on the device.
         suffix: The trainable stages and the head, in training mode; without gradients as yet.
-        images: Normalised floats (B, 3, H, W), on the device.
+        rows: Photos or kept activations, (B, …).
         labels: int64 (B,), on the device.
         parts: Into how many micro-batches the batch is cut; gradients add up to that of the whole batch.
-        precision: Of the forward passes.
+        precision: Of the suffix's forward pass.
 
     Returns:
         The mean loss and the number of right answers, both on the device, so that nothing waits for it.
@@ -39,14 +39,17 @@ def accumulate(
     Raises:
         UsageError: A lone photo went through BatchNorm.
     """
-    loss_sum = torch.zeros((), device=images.device)
-    correct = torch.zeros((), dtype=torch.int64, device=images.device)
-    for part, part_labels in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
-        with autocast(images.device, precision):
-            with torch.inference_mode():
-                boundary = prefix(part)
-            # An inference tensor cannot be saved for the backward pass; its copy can.
-            logits = _checked(suffix, boundary.clone()).float()
+    loss_sum = torch.zeros((), device=labels.device)
+    correct = torch.zeros((), dtype=torch.int64, device=labels.device)
+    for part, part_labels in zip(rows.tensor_split(parts), labels.tensor_split(parts), strict=True):
+        with torch.inference_mode():
+            boundary = to_boundary(part)
+        if boundary.is_inference():
+            boundary = (
+                boundary.clone()
+            )  # an inference tensor cannot be saved for the backward pass; its copy can
+        with autocast(labels.device, precision):
+            logits = _checked(suffix, boundary).float()
         loss = nn.functional.cross_entropy(logits, part_labels, reduction="sum") / len(labels)
         loss.backward()  # type: ignore[no-untyped-call]
         loss_sum += loss.detach()

@@ -7,24 +7,43 @@ consume the events; the loop knows none of them, and never yields inside ``infer
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Literal
 
+import torch
+from torch import Tensor, nn
+
 from tl_app.backbones.catalogue import get_backbone
+from tl_app.backbones.staged import split
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex
 from tl_app.data.store import Preprocessing
-from tl_app.engine import checkpoints, setup
+from tl_app.engine import activations, checkpoints, setup
+from tl_app.engine.activations import Plan
+from tl_app.engine.background import Report, with_progress
 from tl_app.engine.checkpoints import LAST, START, Position
-from tl_app.engine.device import move, precision_name, resolve_device, resolve_precision
+from tl_app.engine.device import (
+    keep_memory,
+    move,
+    one_thread,
+    precision_name,
+    resolve_device,
+    resolve_precision,
+    training_precision,
+)
 from tl_app.engine.epoch import NotFinite, Training, run_epoch, save
-from tl_app.errors import DivergedError
+from tl_app.engine.evaluate import to_input
+from tl_app.engine.frozen import Frozen
+from tl_app.engine.inputs import Inputs, Sampling, from_photos
+from tl_app.errors import DivergedError, Interrupted
 from tl_app.events import Event, Finished, Notice, PhaseStarted, RolledBack
 from tl_app.files import remove_leftovers
 from tl_app.transfer.freezing import set_depth
 from tl_app.transfer.optimisers import build_optimizer
 from tl_app.transfer.recipes import plan
+from tl_app.transfer.standardise import Standardise, fold, measured
 
 
 def train(
@@ -70,69 +89,154 @@ def _set_up(
     stop: Callable[[], bool],
 ) -> Generator[Event, None, Training]:
     """Network, photos and position; a run without a checkpoint gets its first one here."""
+    keep_memory()
     device = resolve_device(config.device)
-    precision = resolve_precision(config.precision, device)
+    resolve_precision(config.precision, device)
     remove_leftovers(folder)
     position = checkpoints.read_position(folder / LAST)
+    standard = None
     if position is None:
         yield Notice(setup.describe(get_backbone(config.backbone), config))
         network = yield from setup.start_network(config, len(index.classes), stop)
-        checkpoints.save_weights(folder / START, network)
+        checkpoints.save_weights(folder / START, checkpoints.weights(network))
     else:
         network = setup.empty_network(config, len(index.classes))
         checkpoints.load_weights(folder / START, network)
         checkpoints.load_weights(folder / LAST, network)
+        standard = checkpoints.load_standard(folder / LAST)
         yield RolledBack(position.step, position.epoch, "resumed")
-    store, train_items, val_items = yield from setup.read_photos(index, preprocessing, stop)
+    photos = yield from setup.read_photos(index, preprocessing, stop)
     move(network, device)
     training = Training(
         config=config,
         network=network,
-        store=store,
-        train_items=train_items,
-        val_items=val_items,
+        photos=photos,
         phases=plan(config),
         device=device,
-        precision=precision,
         folder=folder,
         stop=stop,
+        standard=standard.to(device) if standard is not None else None,
         position=position or Position(),
     )
     if position is None:
-        _enter(training, 0)
         yield save(training)
     return training
 
 
 def _run_phase(training: Training, phase: int) -> Generator[Event, None, bool]:
     """All remaining epochs of a phase; returns False when it was stopped."""
-    _enter(training, phase)
+    yield from _enter(training, phase)
+    assert training.inputs is not None
     yield _phase_started(training, phase)
-    while training.position.epoch < training.first_epoch(phase + 1):
-        try:
-            if not (yield from run_epoch(training, phase)):
-                return False
-        except NotFinite:
-            yield _roll_back(training)
-            _enter(training, phase)
+    with one_thread(training.inputs.pooled and training.device.type == "cpu"):
+        while training.position.epoch < training.first_epoch(phase + 1):
+            try:
+                if not (yield from run_epoch(training, phase)):
+                    return False
+            except NotFinite:
+                yield _roll_back(training)
+                _build_optimizer(training, phase)
     return True
 
 
-def _enter(training: Training, number: int) -> None:
-    """Freezes to the phase's depth and builds its optimiser, with its saved state when there is one."""
+def _enter(training: Training, number: int) -> Generator[Event, None, None]:
+    """Freezes to the phase's depth, computes what stays the same in it, and builds its optimiser."""
     phase, network, position = training.phases[number], training.network, training.position
+    if position.phase != number and training.standard is not None:
+        assert isinstance(network.classifier, nn.Linear)
+        fold(network.classifier, training.standard)
+        training.standard = None
     set_depth(network, phase.frozen_stages)
+    training.inputs = yield from _inputs(training, number)
+    _, suffix = split(network, phase.frozen_stages)
+    training.suffix = suffix
+    training.precision = torch.float32
+    if phase.frozen_stages < len(network.stages):
+        training.precision = training_precision(training.config.precision, training.device, suffix)
+    else:
+        yield from _standardise(training)
+    _build_optimizer(training, number)
+    position.phase, position.depth = number, min(position.depth, phase.frozen_stages)
+
+
+def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
+    """What the phase's suffix is fed; the choice is saved before any work is done for it."""
+    config, phase, position, device = (
+        training.config,
+        training.phases[number],
+        training.position,
+        training.device,
+    )
+    sampling = Sampling(
+        training.batch_size, config.augmentation, config.seed, phase.epochs, pinned=device.type == "cuda"
+    )
+    photos, k = training.photos, phase.frozen_stages
+    if k == 0:
+        preprocessing = photos.store.preprocessing
+        return from_photos(photos, sampling, lambda images: to_input(images, preprocessing, device))
+    known = Plan.stored(position.plan) if position.phase == number else None
+    part = Frozen(
+        training.network,
+        k,
+        photos,
+        sampling,
+        device,
+        config.precision,
+        images=len(photos.train) * phase.epochs + len(photos.val),
+        stop=training.stop,
+        chosen=known.form if known else None,
+    )
+    if known is None:
+        known = yield from activations.choose(
+            part, epochs=phase.epochs, asked=config.views, mode=config.cache
+        )
+    position.plan = dataclasses.asdict(known)
+    return (yield from activations.inputs(part, known))
+
+
+def _standardise(training: Training) -> Generator[Event, None, None]:
+    """Puts standardised features in front of a head that is a linear layer over a feature vector."""
+    inputs, network = training.inputs, training.network
+    assert inputs is not None and training.suffix is not None
+    if not isinstance(network.classifier, nn.Linear) or network.classifier.bias is None:
+        return
+    if training.standard is None:
+        training.standard = yield from with_progress(
+            "measuring features", "photos", lambda report: _measured(training, report)
+        )
+    training.suffix = nn.Sequential(training.standard, training.suffix)
+
+
+def _measured(training: Training, report: Report) -> Standardise:
+    inputs, total = training.inputs, len(training.photos.train)
+    assert inputs is not None
+
+    def features() -> Iterator[Tensor]:
+        done = 0
+        for rows, _ in inputs.train(0, 0):
+            if training.stop():
+                raise Interrupted("Measuring the features was stopped.")
+            done += len(rows)
+            report(done, total)
+            with torch.inference_mode():
+                yield inputs.to_boundary(rows)
+
+    return measured(features()).to(training.device)
+
+
+def _build_optimizer(training: Training, number: int) -> None:
+    """The phase's optimiser, with its saved state when there is one."""
+    phase = training.phases[number]
     training.optimizer = build_optimizer(
         training.config.optimizer,
-        network.net,
-        network.head,
+        training.network.net,
+        training.network.head,
         lr_head=phase.lr_head,
         lr_backbone=phase.lr_backbone,
         weight_decay=training.config.weight_decay,
     )
-    if position.phase == number:
-        checkpoints.load_optimizer(training.folder / LAST, network, training.optimizer)
-    position.phase, position.depth = number, min(position.depth, phase.frozen_stages)
+    if training.position.phase == number:
+        checkpoints.load_optimizer(training.folder / LAST, training.network, training.optimizer)
 
 
 def _roll_back(training: Training) -> RolledBack:
@@ -152,7 +256,7 @@ def _roll_back(training: Training) -> RolledBack:
     restored = checkpoints.read_position(training.folder / LAST)
     assert restored is not None
     restored.seconds, restored.lr_scale = training.tick(), 0.5
-    training.position = restored
+    training.position, training.best = restored, None
     return RolledBack(restored.step, restored.epoch, "the loss was not a number; the learning rate is halved")
 
 
@@ -172,13 +276,20 @@ def _phase_started(training: Training, number: int) -> PhaseStarted:
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         total_parameters=sum(p.numel() for p in parameters),
         device=str(training.device),
-        precision=precision_name(training.precision),
+        precision=_precision(training, number),
     )
+
+
+def _precision(training: Training, number: int) -> str:
+    """Of the stages that most of the time goes into: the frozen ones when only the head is trained."""
+    only_head = training.phases[number].frozen_stages == len(training.network.stages)
+    known = Plan.stored(training.position.plan) if only_head else None
+    return known.form.precision if known else precision_name(training.precision)
 
 
 def _finished(training: Training, reason: Literal["completed", "stopped"]) -> Finished:
     position, seconds = training.position, training.tick()
-    photos = position.epoch * len(training.train_items) + position.seen
+    photos = position.epoch * len(training.photos.train) + position.seen
     return Finished(
         reason=reason,
         best_epoch=position.best_epoch,

@@ -7,6 +7,7 @@ import platform
 import socket
 import threading
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import gradio as gr
 
 from tl_app import resources
 from tl_app.errors import ResourceError
-from tl_app.ui import data_tab, runs_tab, theme, train_tab, try_tab
+from tl_app.ui import data_tab, first_answer, loading, runs_tab, storage, theme, train_tab, try_tab
 from tl_app.ui.blocks import html
 from tl_app.ui.data_tab import DataTab
 from tl_app.ui.runs_tab import RunsTab
+from tl_app.ui.storage import Storage
 from tl_app.ui.toasts import toasts
 from tl_app.ui.train_tab import TrainTab
 from tl_app.ui.try_tab import TryTab
@@ -25,7 +27,7 @@ from tl_app.ui.workspace import Workspace
 
 _TITLE = "tl-app"
 _TICK_SECONDS = 1.0
-_TITLES = data_tab.TITLES | train_tab.TITLES | try_tab.TITLES | runs_tab.TITLES
+_TITLES = data_tab.TITLES | train_tab.TITLES | try_tab.TITLES | runs_tab.TITLES | storage.TITLES
 
 
 def create_app(runs_dir: Path | None = None) -> gr.Blocks:
@@ -34,7 +36,7 @@ def create_app(runs_dir: Path | None = None) -> gr.Blocks:
     Args:
         runs_dir: Where runs are kept; None for the user's own place.
     """
-    return _create(Workspace(runs_dir))
+    return _create(Workspace(runs_dir))[0]
 
 
 def launch(
@@ -62,9 +64,11 @@ def launch(
     work = Workspace(runs_dir)
     if data is not None:
         work.scan(str(Path(data).expanduser()))
-    demo = _create(work)
+    demo, complete = _create(work)
     _trust_own_address()
+    loading.announce()
     demo.launch(server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, **launch_options())
+    loading.in_background(complete)
     url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}/"
     print(f"tl-app is running at {url} (Ctrl+C ends it)", flush=True)
     if open_browser and has_screen():
@@ -72,6 +76,7 @@ def launch(
     try:
         demo.block_thread()
     finally:
+        work.prober.stop()
         work.worker.close()
 
 
@@ -102,9 +107,11 @@ def has_screen() -> bool:
     return True
 
 
-def _create(work: Workspace) -> gr.Blocks:
-    # In a folder of our own: the system's temporary one is shared, and another user's gradio may own it.
-    os.environ["GRADIO_TEMP_DIR"] = str(resources.cache_dir() / "page")
+def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
+    """The page, and what completes it for later visitors once the catalogue is loaded."""
+    # In a folder of our own: the system's temporary one is shared, and another user's gradio may own it. Not a cache:
+    # what was uploaded cannot be made again.
+    os.environ["GRADIO_TEMP_DIR"] = str(resources.home_dir() / "page")
     with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as demo:
         html(_header(), elem_id="tl-header")
         with gr.Tabs(selected="data", elem_id="tl-tabs") as tabs:
@@ -116,15 +123,25 @@ def _create(work: Workspace) -> gr.Blocks:
                 trial = try_tab.build(work)
             with gr.Tab("Runs", id="runs") as runs_page:
                 stored = runs_tab.build(work)
+                kept = storage.build()
         _explain_buttons()
         clock = gr.Timer(_TICK_SECONDS)
         _wire_photos(data, train, tabs)
         _wire_clock(demo, clock, data, train, tabs)
         _wire_trial(train, trial, stored, tabs, try_page)
-        _wire_runs(data, train, stored, tabs, runs_page)
+        _wire_runs(data, train, stored, kept, tabs, runs_page)
+    for event in (
+        demo.fns.values()
+    ):  # of this page, not of a public API: the page is a third lighter without its manual
+        event.api_visibility = "private"
     # Ticks and sliders do not queue; scans, downloads and predictions do, several side by side.
     demo.queue(default_concurrency_limit=8, max_size=64)
-    return demo
+
+    def complete() -> None:
+        train.settings.complete()
+        demo.config = demo.get_config_file()  # what new visitors are sent
+
+    return demo, complete
 
 
 def _header() -> str:
@@ -147,8 +164,11 @@ def _explain_buttons() -> None:
 def _wire_photos(data: DataTab, train: TrainTab, tabs: gr.Tabs) -> None:
     """Photos chosen on the Data tab reach the form, and two clicks are enough to train."""
     form, told_of = train.settings.form, train.settings.acts.photos_chosen
-    network = [data.source, form["backbone"], form["freeze"]]
+    network = [data.source, form["backbone"]]
+    answer = data.answer
+    asked = {"inputs": data.source, "inputs_kwargs": {name: form[name] for name in first_answer.FIELDS}}
     for chosen in data.scan:
+        chosen.success(answer.acts.photos_chosen, outputs=answer.shown, show_progress="hidden", **asked)
         told = chosen.success(told_of, network, train.settings.photos, show_progress="hidden")
         told.then(train.acts.redraw, data.source, train.live, show_progress="hidden")
     data.to_train.click(_go_to("train"), None, tabs, queue=False, show_progress="hidden")
@@ -156,12 +176,23 @@ def _wire_photos(data: DataTab, train: TrainTab, tabs: gr.Tabs) -> None:
         train.acts.start, [data.source, train.settings.run_name], train.live, inputs_kwargs=form
     )
     started.success(_go_to("train"), None, tabs, show_progress="hidden")
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+    answer.ask.click(answer.acts.ask, outputs=answer.shown, **asked, **quiet)
+    answer.stop.click(answer.acts.stop, data.source, answer.shown, **quiet)
 
 
 def _wire_clock(demo: gr.Blocks, clock: gr.Timer, data: DataTab, train: TrainTab, tabs: gr.Tabs) -> None:
-    """Once a second the run, when it moved; everything at once for a page that was just opened."""
+    """Once a second what moved; everything at once for a page that was just opened."""
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-    clock.tick(train.acts.tick, [train.seen, data.source], train.live, **quiet)
+    answer, form = data.answer, train.settings.form
+
+    def tick(run_seen: Any, answer_seen: Any, source: str) -> Any:
+        run, first = train.acts.tick(run_seen, source), answer.acts.tick(answer_seen, source)
+        if run is None and first is None:
+            return gr.skip()
+        return (*(run or _skips(train.live)), *(first or _skips(answer.shown)))
+
+    clock.tick(tick, [train.seen, answer.seen, data.source], [*train.live, *answer.shown], **quiet)
     # The running run first: it does not wait for the thumbnails of the photos.
     demo.load(train.acts.redraw, data.source, train.live, **quiet)
     demo.load(
@@ -169,8 +200,9 @@ def _wire_clock(demo: gr.Blocks, clock: gr.Timer, data: DataTab, train: TrainTab
     )
     restored = demo.load(data.fill, None, data.chosen, **quiet)
     restored.then(train.acts.redraw, data.source, train.live, **quiet)
-    network = [data.source, train.settings.form["backbone"], train.settings.form["freeze"]]
-    restored.then(train.settings.acts.restore, network, train.settings.all, **quiet)
+    restored.then(train.settings.acts.restore, data.source, train.settings.all, **quiet)
+    asked = {name: form[name] for name in first_answer.FIELDS}
+    restored.then(answer.acts.restore, data.source, answer.shown, inputs_kwargs=asked, **quiet)
 
 
 def _wire_trial(train: TrainTab, trial: TryTab, stored: RunsTab, tabs: gr.Tabs, page: gr.Tab) -> None:
@@ -183,9 +215,13 @@ def _wire_trial(train: TrainTab, trial: TryTab, stored: RunsTab, tabs: gr.Tabs, 
     used.success(_go_to("try"), None, tabs, **quiet).then(trial.acts.again, trial.asked, trial.shown)
 
 
-def _wire_runs(data: DataTab, train: TrainTab, stored: RunsTab, tabs: gr.Tabs, page: gr.Tab) -> None:
-    """The list of runs is read when its tab opens; resuming goes on at the Train tab."""
-    page.select(stored.acts.refresh, stored.open_name, stored.listed, queue=False, show_progress="hidden")
+def _wire_runs(
+    data: DataTab, train: TrainTab, stored: RunsTab, kept: Storage, tabs: gr.Tabs, page: gr.Tab
+) -> None:
+    """The list of runs and what is stored are read when their tab opens; resuming goes on at the Train tab."""
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+    page.select(stored.acts.refresh, stored.open_name, stored.listed, **quiet)
+    page.select(storage.show, None, kept.shown, **quiet)
 
     @toasts
     def resume(name: str, source: str) -> tuple[Any, ...]:
@@ -193,6 +229,10 @@ def _wire_runs(data: DataTab, train: TrainTab, stored: RunsTab, tabs: gr.Tabs, p
 
     resumed = stored.resume.click(resume, [stored.open_name, data.source], train.live, show_progress="hidden")
     resumed.success(_go_to("train"), None, tabs, show_progress="hidden")
+
+
+def _skips(outputs: list[Any]) -> list[Any]:
+    return [gr.skip()] * len(outputs)
 
 
 def _go_to(tab: str) -> Any:

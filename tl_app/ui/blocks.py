@@ -25,7 +25,7 @@ def figure(*, label: str, hint: str, elem_id: str, value: dict[str, Any] | None 
     """
     template = (
         f'<div class="tl-plot-hint tl-hint">{markup.text(hint)}</div>'
-        f'<div class="tl-plot" role="img" aria-label="{markup.text(label)}"></div>'
+        f'<div class="tl-plot" role="img" aria-label="{markup.text(label)}" hidden></div>'
     )
     return gr.HTML(
         value=value,

@@ -12,8 +12,9 @@ from tl_app import plots
 from tl_app.data.index import DatasetIndex
 from tl_app.data.sources import sample_data
 from tl_app.errors import UsageError
-from tl_app.ui import markup, paths, theme, thumbnails, words, workspace
+from tl_app.ui import first_answer, markup, paths, theme, thumbnails, words, workspace
 from tl_app.ui.blocks import figure, html
+from tl_app.ui.first_answer import FirstAnswer
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace
 
@@ -33,6 +34,7 @@ TITLES = {
     "tl-quick-start": "Trains with the settings of the Train tab; the defaults train well.",
     "tl-to-train": "Shows the settings before anything is trained.",
     "tl-more": "Shows thumbnails of the next classes.",
+    **first_answer.TITLES,
 }
 
 
@@ -45,6 +47,7 @@ class DataTab:
     quick_start: gr.Button
     quick_why: gr.HTML
     to_train: gr.Button
+    answer: FirstAnswer
     chosen: list[Any]  # outputs of `fill`
     fill: Any
 
@@ -62,6 +65,7 @@ class _Parts:
     quick_start: gr.Button
     quick_why: gr.HTML
     to_train: gr.Button
+    answer: FirstAnswer
     details: gr.Row
     counts: gr.HTML
     shown_classes: gr.State
@@ -88,7 +92,7 @@ class _Parts:
 
 def build(work: Workspace) -> DataTab:
     """Lays the tab out and binds its events."""
-    parts = _lay_out()
+    parts = _lay_out(work)
     acts = _Acts(work)
     filled = parts.filled
     busy = {"show_progress_on": [parts.summary]}
@@ -108,12 +112,13 @@ def build(work: Workspace) -> DataTab:
         quick_start=parts.quick_start,
         quick_why=parts.quick_why,
         to_train=parts.to_train,
+        answer=parts.answer,
         chosen=filled,
         fill=acts.restore,
     )
 
 
-def _lay_out() -> _Parts:
+def _lay_out(work: Workspace) -> _Parts:
     source, shown_classes = gr.State(""), gr.State(0)
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
@@ -152,6 +157,7 @@ def _lay_out() -> _Parts:
         quick_start = gr.Button("Start training", variant="primary", elem_id="tl-quick-start", min_width=180)
         to_train = gr.Button("Choose settings first →", elem_id="tl-to-train", min_width=180)
         quick_why = html(elem_id="tl-quick-why", min_width=260)
+    answer = first_answer.build(work)
     with gr.Row(visible=False, equal_height=False, elem_id="tl-data-details") as details:
         with gr.Column(scale=2, min_width=300):
             counts = figure(
@@ -173,6 +179,7 @@ def _lay_out() -> _Parts:
         quick_start=quick_start,
         quick_why=quick_why,
         to_train=to_train,
+        answer=answer,
         details=details,
         counts=counts,
         shown_classes=shown_classes,

@@ -1,24 +1,27 @@
-"""The choice of backbone and weights: groups, figures, and what is on disk already."""
+"""The choice of backbone and weights: groups, figures, and what is on disk already.
+
+The catalogue is imported inside functions: it brings torch, which the page does without until it is served.
+"""
 
 from __future__ import annotations
 
-from tl_app.backbones.catalogue import (
-    TIERS,
-    BackboneSpec,
-    WeightChoice,
-    find_weights,
-    get_backbone,
-    list_backbones,
-)
-from tl_app.backbones.weights import is_on_disk
-from tl_app.errors import UsageError
-from tl_app.ui import markup, words
+from typing import TYPE_CHECKING
 
-GROUPS = [("All", "all"), *((tier.capitalize(), tier) for tier in TIERS)]
+from tl_app.errors import UsageError
+from tl_app.ui import loading, markup, words
+
+if TYPE_CHECKING:
+    from tl_app.backbones.catalogue import BackboneSpec, WeightChoice
+
+GROUPS = [("All", "all"), ("Fast", "fast"), ("Balanced", "balanced"), ("Accurate", "accurate")]
+_FACTS = ("Group", "ImageNet top-1", "Parameters", "GFLOPs a photo", "Photo size", "Weights")
 
 
 def backbones(group: str = "all") -> list[tuple[str, str]]:
     """(text, name) of a group's backbones: fast before balanced before accurate, in each the best first."""
+    loading.wait()
+    from tl_app.backbones.catalogue import TIERS, list_backbones
+
     specs = [spec for spec in list_backbones() if group in ("all", spec.tier)]
     ordered = sorted(specs, key=lambda spec: (TIERS.index(spec.tier), -spec.top1, spec.label))
     return [(_backbone_text(spec), spec.name) for spec in ordered]
@@ -26,6 +29,9 @@ def backbones(group: str = "all") -> list[tuple[str, str]]:
 
 def weights(backbone: str) -> list[tuple[str, str]]:
     """(text, name) of each choice of weights, the recommended first, none at all last."""
+    loading.wait()
+    from tl_app.backbones.catalogue import get_backbone
+
     spec = get_backbone(backbone)
     others = [choice for choice in spec.weights if not choice.is_default]
     best = (f"{_weights_text(spec.default_weights)} · recommended", "default")
@@ -38,42 +44,56 @@ def weights(backbone: str) -> list[tuple[str, str]]:
 
 def facts(backbone: str, weights_name: str) -> str:
     """The chosen backbone's figures as a card."""
+    loading.wait()
+    from tl_app.backbones.catalogue import find_weights, get_backbone
+
     spec = get_backbone(backbone)
     try:
         choice = find_weights(spec, weights_name)
     except UsageError:  # a name left over from another backbone, for the moment until the list has changed
         choice = spec.default_weights
-    pairs = [
-        ("Group", spec.tier),
-        ("ImageNet top-1", f"{choice.top1:.1f} %" if choice and choice.top1 else "–"),
-        ("Parameters", words.count(spec.parameters)),
-        ("GFLOPs a photo", f"{choice.gflops if choice else spec.gflops:.2g}"),
-        ("Photo size", f"{choice.preprocessing.crop if choice else spec.image_size} px"),
-        ("Weights", _place(choice)),
-    ]
+    values = (
+        spec.tier,
+        f"{choice.top1:.1f} %" if choice and choice.top1 else "–",
+        words.count(spec.parameters),
+        f"{choice.gflops if choice else spec.gflops:.2g}",
+        f"{choice.preprocessing.crop if choice else spec.image_size} px",
+        _place(choice),
+    )
     licence = (
         markup.message(f"Licence of these weights: {choice.licence}", "info")
         if choice and choice.licence
         else ""
     )
-    return f'<div class="tl-card tl-tight">{markup.facts(pairs)}{licence}</div>'
+    return f'<div class="tl-card tl-tight">{markup.facts(zip(_FACTS, values, strict=True))}{licence}</div>'
+
+
+def facts_to_come() -> str:
+    """The card before the catalogue is there, of the same size."""
+    return f'<div class="tl-card tl-tight">{markup.facts((name, "…") for name in _FACTS)}</div>'
 
 
 def as_they_are() -> list[tuple[str, str]]:
     """(text, name) of pretrained networks that can name ImageNet's classes; those on disk first."""
+    loading.wait()
+    from tl_app.backbones.catalogue import list_backbones
+
     specs = [spec for spec in list_backbones() if spec.default_weights.top1]
-    ordered = sorted(specs, key=lambda spec: (not is_on_disk(spec.default_weights), spec.label))
+    ordered = sorted(specs, key=lambda spec: (not _on_disk(spec.default_weights), spec.label))
     return [(f"{spec.label} · {_place(spec.default_weights)}", spec.name) for spec in ordered]
 
 
 def is_ready(backbone: str) -> bool:
     """Whether its recommended weights are on disk."""
-    return is_on_disk(get_backbone(backbone).default_weights)
+    loading.wait()
+    from tl_app.backbones.catalogue import get_backbone
+
+    return _on_disk(get_backbone(backbone).default_weights)
 
 
 def _backbone_text(spec: BackboneSpec) -> str:
     """The list is searched by this text, so it ends with the name that engineers type."""
-    saved = " · on disk" if any(is_on_disk(choice) for choice in spec.weights) else ""
+    saved = " · on disk" if any(_on_disk(choice) for choice in spec.weights) else ""
     return f"{spec.label} · {spec.tier} · {spec.top1:.1f} % · {words.count(spec.parameters)}{saved} · {spec.name}"
 
 
@@ -85,4 +105,11 @@ def _weights_text(choice: WeightChoice) -> str:
 def _place(choice: WeightChoice | None) -> str:
     if choice is None:
         return "none"
-    return "on disk" if is_on_disk(choice) else f"{words.size(choice.download_bytes)} download"
+    return "on disk" if _on_disk(choice) else f"{words.size(choice.download_bytes)} download"
+
+
+def _on_disk(choice: WeightChoice) -> bool:
+    loading.wait()
+    from tl_app.backbones.weights import is_on_disk
+
+    return is_on_disk(choice)

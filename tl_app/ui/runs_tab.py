@@ -6,7 +6,6 @@ import os
 import re
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +252,7 @@ def _row(info: RunInfo, is_open: bool) -> str:
         markup.text(Path(config.data).name),
         markup.text(config.backbone),
         markup.text(_recipe(config)),
-        markup.text(_when(info.created)),
+        markup.text(words.moment(info.created)),
     ]
     pairs = zip(_HEADERS, cells, strict=True)
     inner = "".join(f'<td data-label="{header}">{cell}</td>' for header, cell in pairs)
@@ -278,13 +277,6 @@ def _recipe(config: TrainConfig) -> str:
     words_of = dict((value, text) for text, value in form.choices("recipe"))
     depth = f", depth {config.freeze}" if config.recipe == "partial" and config.freeze is not None else ""
     return words_of.get(config.recipe, config.recipe) + depth
-
-
-def _when(created: str) -> str:
-    try:
-        return datetime.fromisoformat(created).astimezone().strftime("%d %b %Y, %H:%M")
-    except ValueError:
-        return created
 
 
 def _csv_file(info: RunInfo) -> str:

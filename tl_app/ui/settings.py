@@ -1,4 +1,7 @@
-"""The training settings: the form's layout, and how backbone, weights, recipe and freezing depth move together."""
+"""The training settings: the form's layout, and how backbone, weights, recipe and freezing depth move together.
+
+What the catalogue knows (`late` parts) comes when it is loaded, which is after the page is served.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from tl_app import runs
+from tl_app.backbones.naming import family_and_label
 from tl_app.config import TrainConfig
 from tl_app.transfer.recipes import default_depth
 from tl_app.ui import form, picker
@@ -18,6 +22,7 @@ from tl_app.ui.workspace import Workspace
 
 _DEFAULTS = TrainConfig()
 _SLIDER = "tl-field-freeze"
+_STAGES = 9  # of the default backbone, so that the slider stands right before the catalogue is there
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,14 @@ class Settings:
     run_name: gr.Textbox
     photos: list[Any]  # outputs of `photos_chosen`
     all: list[Any]  # outputs of `restore`
+    late: dict[str, Any]  # what waits for the catalogue
     acts: _Acts
+
+    def complete(self) -> None:
+        """Puts what waits for the catalogue into the components themselves, for pages opened from now on."""
+        for name, values in late_parts(_DEFAULTS, _depth_of(_DEFAULTS), classes=2).items():
+            for key, value in values.items():
+                setattr(self.late[name], key, value)
 
 
 @dataclass(frozen=True)
@@ -59,11 +71,13 @@ def build(work: Workspace, source: gr.State) -> Settings:
     weights.input(acts.weights_chosen, [backbone, weights], parts.facts, **quick)
     recipe.input(acts.recipe_chosen, [backbone, recipe, weights, source], [*network, *drawn], **quick)
     freeze.input(acts.depth_chosen, [backbone, recipe, weights, freeze], [recipe, *network], **quick)
+    cards = {"group": parts.group, "facts": parts.facts, "strip": parts.strip}
     return Settings(
         form=fields,
         run_name=parts.run_name,
         photos=[fields["data"], parts.strip],
-        all=[parts.facts, parts.strip, *fields.values()],
+        all=[*cards.values(), *fields.values()],
+        late=cards | {name: fields[name] for name in ("backbone", "weights")},
         acts=acts,
     )
 
@@ -87,8 +101,9 @@ def _lay_out() -> _Parts:
 
 
 def _basic(fields: Form) -> tuple[gr.Radio, gr.HTML, gr.HTML]:
-    name = _DEFAULTS.backbone
-    depth = default_depth(_DEFAULTS.recipe, stage_count(name))
+    name, depth = _DEFAULTS.backbone, default_depth(_DEFAULTS.recipe, _STAGES)
+    waiting: dict[str, Any] = {"interactive": False}
+    label = (family_and_label(name) or ("", name))[1]
     fields["data"] = form.control(
         "data", interactive=False, placeholder="none yet: choose them on the Data tab"
     )
@@ -98,32 +113,35 @@ def _basic(fields: Form) -> tuple[gr.Radio, gr.HTML, gr.HTML]:
         label="Group",
         info="Narrows the list of backbones: fast ones train soonest, accurate ones usually end best.",
         elem_id="tl-group",
+        **waiting,
     )
     fields["backbone"] = form.control(
         "backbone",
         kind=gr.Dropdown,
-        choices=picker.backbones(),
+        choices=[(label, name)],
         info="The pretrained network to start from; type to search. Bigger is slower, often better.",
+        **waiting,
     )
-    facts = html(picker.facts(name, "default"), elem_id="tl-backbone-facts")
+    facts = html(picker.facts_to_come(), elem_id="tl-backbone-facts")
     fields["weights"] = form.control(
         "weights",
         kind=gr.Dropdown,
-        choices=picker.weights(name),
+        choices=[("Recommended", _DEFAULTS.weights)],
         info="What the backbone has learned already; the recommended weights are usually best.",
+        **waiting,
     )
     fields["recipe"] = form.control("recipe")
     fields["freeze"] = form.control(
         "freeze",
         kind=gr.Slider,
         minimum=0,
-        maximum=stage_count(name),
+        maximum=_STAGES,
         step=1,
         precision=0,
         value=depth,
         info="Stages kept as they are, counted from the input. Slide, or click a stage below.",
     )
-    strip_ = strip(_SLIDER, value_of(name, depth, classes=2))
+    strip_ = strip(_SLIDER, depth)
     with gr.Row(elem_classes=["tl-grid"]):
         for small in ("epochs", "batch_size"):
             fields[small] = form.control(small, min_width=140)
@@ -165,27 +183,29 @@ class _Acts:
         recipe = recipe_of(recipe, depth, stage_count(backbone))
         return recipe, *_network(backbone, recipe, weights)
 
-    def photos_chosen(self, source: str, backbone: str, depth: int) -> tuple[Any, ...]:
-        """Other photos were chosen: their name, and the strip with a head for their classes."""
-        return source, value_of(backbone, depth, self._classes(source))
+    def photos_chosen(self, source: str, backbone: str) -> tuple[Any, ...]:
+        """Other photos were chosen: their name, and the strip with a head for their classes.
 
-    def restore(self, source: str, backbone: str, depth: int) -> tuple[Any, ...]:
-        """The photos, and the settings of the run that is being trained, for a page that was just opened."""
+        Not with a depth: someone may slide while a scan, or the catalogue, is under way.
+        """
+        return source, value_of(backbone, None, self._classes(source))
+
+    def restore(self, source: str) -> tuple[Any, ...]:
+        """For a page that was just opened: what waited for the catalogue, the photos, and the settings of a run.
+
+        Without a run no value is given, since someone may have chosen others while the catalogue was loading.
+        """
         job = self.work.worker.job
         if job is None or not job.is_alive:
-            photos, strip_value = self.photos_chosen(source, backbone, depth)
-            others = [photos if name == "data" else gr.skip() for name in form.FIELDS]
-            return (gr.skip(), strip_value, *others)
+            late = late_parts(_DEFAULTS, None, self._classes(source))
+            return _given(late, {"data": source} if source else {})
         config = runs.open_run(job.path, self.work.runs_dir).asked
-        stages = stage_count(config.backbone)
-        depth = default_depth(config.recipe, stages) if config.freeze is None else config.freeze
-        special = {
-            "weights": gr.update(choices=picker.weights(config.backbone), value=config.weights),
-            "freeze": gr.update(maximum=stages, value=depth),
-        }
-        shown = [special.get(name, value) for name, value in form.shown(config).items()]
-        strip_value = value_of(config.backbone, depth, self._classes(source or config.data))
-        return (picker.facts(config.backbone, config.weights), strip_value, *shown)
+        depth = _depth_of(config)
+        late = late_parts(config, depth, self._classes(source or config.data))
+        shown = form.shown(config)
+        for name in ("backbone", "weights"):
+            late[name]["value"] = shown[name]
+        return _given(late, shown | {"freeze": gr.update(maximum=stage_count(config.backbone), value=depth)})
 
     def _depth(self, backbone: str, recipe: str, source: str) -> tuple[Any, Any]:
         stages = stage_count(backbone)
@@ -193,8 +213,47 @@ class _Acts:
         return gr.update(maximum=stages, value=depth), value_of(backbone, depth, self._classes(source))
 
     def _classes(self, source: str) -> int:
-        index = self.work.dataset(source)
+        # A page that was opened a moment ago does not know yet which photos it will show.
+        index = self.work.dataset(source) or self.work.last_dataset()
         return len(index.classes) if index is not None else 2
+
+
+def late_parts(config: TrainConfig, depth: int | None, classes: int) -> dict[str, dict[str, Any]]:
+    """What the parts of the form that wait for the catalogue are given for these settings.
+
+    Args:
+        config: The settings.
+        depth: The freezing depth; None for the one that the strip stands at.
+        classes: Of the target task, for the size of the new head.
+
+    Returns:
+        New properties by part: group, facts and strip first, then fields.
+    """
+    scratch = config.recipe == "scratch"
+    weights = "random" if scratch else config.weights
+    return {
+        "group": {"interactive": True},
+        "facts": {"value": picker.facts(config.backbone, weights)},
+        "strip": {"value": value_of(config.backbone, depth, classes)},
+        "backbone": {"choices": picker.backbones(), "interactive": True},
+        "weights": {"choices": picker.weights(config.backbone), "interactive": not scratch},
+    }
+
+
+def _given(late: dict[str, dict[str, Any]], shown: dict[str, Any]) -> tuple[Any, ...]:
+    """Outputs of `restore`: late parts, then values of fields; what is in neither stays."""
+    # Bare values where there is nothing else: an update takes the other properties from a gr.HTML not shown before.
+    updates = {
+        name: values["value"] if list(values) == ["value"] else gr.update(**values)
+        for name, values in late.items()
+    }
+    fields = [updates.pop(name, shown.get(name, gr.skip())) for name in form.FIELDS]
+    return (*updates.values(), *fields)
+
+
+def _depth_of(config: TrainConfig) -> int:
+    stages = stage_count(config.backbone)
+    return default_depth(config.recipe, stages) if config.freeze is None else config.freeze
 
 
 def recipe_of(recipe: str, depth: int, stages: int) -> str:

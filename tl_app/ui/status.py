@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tl_app.backbones.catalogue import get_backbone
-from tl_app.errors import UsageError
+from tl_app.backbones.naming import family_and_label
 from tl_app.snapshot import Snapshot
 from tl_app.ui import markup, words
 
@@ -15,7 +14,7 @@ def card(snapshot: Snapshot) -> str:
     kind = _KINDS.get(snapshot.state, snapshot.state)
     head = (
         f'<div class="tl-run-head"><h3>{markup.text(snapshot.run)}</h3>{markup.badge(snapshot.state, kind)}'
-        f"<span>{markup.text(_network(snapshot.backbone))}</span></div>"
+        f"<span>{markup.text(network(snapshot.backbone))}</span></div>"
     )
     failed = "error" if snapshot.state == "failed" else "info"
     message = markup.message(snapshot.message, failed) if snapshot.message else ""
@@ -33,7 +32,8 @@ def _progress(snapshot: Snapshot) -> str:
     if snapshot.state == "stopping":
         return markup.progress(0, 0, "Stopping after this batch; the best model is kept …")
     if snapshot.activity:
-        return markup.progress(snapshot.activity_done, snapshot.activity_total, _activity(snapshot))
+        done, total = snapshot.activity_done, snapshot.activity_total
+        return markup.progress(done, total, activity_line(snapshot.activity, done, total, snapshot.unit))
     if not snapshot.steps:
         return markup.progress(0, 0, "Getting ready …")
     left = f", {words.duration(snapshot.eta_seconds)} left" if snapshot.eta_seconds is not None else ""
@@ -42,13 +42,13 @@ def _progress(snapshot: Snapshot) -> str:
     return markup.progress(snapshot.step, snapshot.steps, f"Epoch {epoch} of {snapshot.epochs}{phase}{left}")
 
 
-def _activity(snapshot: Snapshot) -> str:
-    done, total, unit = snapshot.activity_done, snapshot.activity_total, snapshot.unit
+def activity_line(activity: str, done: int, total: int, unit: str) -> str:
+    """What is going on before or beside training, and how far it is: ``Reading photos: 12 of 398 photos``."""
     if unit == "bytes":
         amount = f"{words.size(done)} of {words.size(total)}" if total else words.size(done)
     else:
         amount = f"{done:,} of {total:,} {unit}" if total else f"{done:,} {unit}"
-    return f"{snapshot.activity[:1].upper()}{snapshot.activity[1:]}: {amount}"
+    return f"{activity[:1].upper()}{activity[1:]}: {amount}"
 
 
 def _figures(snapshot: Snapshot) -> str:
@@ -70,8 +70,7 @@ def _figures(snapshot: Snapshot) -> str:
     return markup.facts(pairs)
 
 
-def _network(backbone: str) -> str:
-    try:
-        return get_backbone(backbone).label
-    except UsageError:  # a run of a newer torchvision
-        return backbone
+def network(backbone: str) -> str:
+    """What people call a backbone."""
+    named = family_and_label(backbone)
+    return named[1] if named is not None else backbone  # a run of a newer torchvision

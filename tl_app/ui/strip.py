@@ -9,38 +9,45 @@ from typing import Any
 
 import gradio as gr
 
-from tl_app.backbones.catalogue import get_backbone
-from tl_app.backbones.staged import head_parameters, stage_parameters
-from tl_app.ui import theme, words
+from tl_app.ui import loading, theme, words
 
 _TEMPLATE = (
     '<div class="tl-strip">'
     '<div class="tl-stages" role="group" aria-label="Stages of the network, input to head"></div>'
-    '<p class="tl-strip-text" aria-live="polite"></p></div>'
+    '<p class="tl-strip-text" aria-live="polite">The networks to choose from are being loaded …</p></div>'
 )
 
 
-def strip(slider_id: str, value: dict[str, Any]) -> gr.HTML:
-    """The strip that follows the slider with that element id."""
+def strip(slider_id: str, depth: int) -> gr.HTML:
+    """The strip that follows the slider with that element id; says that it waits until it is given a value.
+
+    Args:
+        slider_id: The slider's.
+        depth: Where the slider stands.
+    """
     return gr.HTML(
-        value=value,
         label="Stages of the network",
         html_template=_TEMPLATE,
         js_on_load=theme.script("strip"),
         apply_default_css=False,
         elem_id="tl-strip",
         slider=slider_id,
+        start=depth,
     )
 
 
-def value_of(backbone: str, depth: int, classes: int) -> dict[str, Any]:
+def value_of(backbone: str, depth: int | None, classes: int) -> dict[str, Any]:
     """What the strip shows.
 
     Args:
         backbone: Its name.
-        depth: The freezing depth chosen.
+        depth: The freezing depth chosen; None for the one that the strip stands at.
         classes: Of the target task, for the size of the new head.
     """
+    loading.wait()
+    from tl_app.backbones.catalogue import get_backbone
+    from tl_app.backbones.staged import head_parameters, stage_parameters
+
     *stages, _ = stage_parameters(backbone)
     head = head_parameters(backbone, classes)
     return {
@@ -54,6 +61,9 @@ def value_of(backbone: str, depth: int, classes: int) -> dict[str, Any]:
 
 def stage_count(backbone: str) -> int:
     """How many stages can be frozen."""
+    loading.wait()
+    from tl_app.backbones.staged import stage_parameters
+
     return len(stage_parameters(backbone)) - 1
 
 

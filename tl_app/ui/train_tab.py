@@ -141,18 +141,18 @@ class _Acts:
         Raises:
             UserError: It cannot be resumed.
         """
-        self.work.worker.resume(Path(run))
+        self.work.resume(Path(run))
         return self.redraw(source)
 
-    def tick(self, seen: Seen | None, source: str) -> Any:
-        """Once a second: nothing moves on the page unless the run moved.
+    def tick(self, seen: Seen | None, source: str) -> tuple[Any, ...] | None:
+        """Once a second: None, and nothing moves on the page, unless the run moved.
 
         After the last change the run is drawn once more: the answer to a click may reach the page after that
         of a later tick, and what it brought is then out of date.
         """
         if seen is None or seen[0] != self.work.mark():
             return self.redraw(source)
-        return gr.skip() if seen[1] else self.redraw(source, settled=True)
+        return None if seen[1] else self.redraw(source, settled=True)
 
     def redraw(self, source: str, settled: bool = False) -> tuple[Any, ...]:
         """Everything of the run that is shown, for a page that was just opened as well."""

@@ -1,8 +1,9 @@
-"""Numbers as people read them: 3.5 M parameters, 14 MB, 2 min 05 s."""
+"""Numbers and times as people read them: 3.5 M parameters, 14 MB, 2 min 05 s."""
 
 from __future__ import annotations
 
 import math
+from datetime import datetime
 
 
 def count(number: float) -> str:
@@ -31,6 +32,14 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def moment(iso: str) -> str:
+    """A date and time in this machine's time zone; text that is none stays as it is."""
+    try:
+        return datetime.fromisoformat(iso).astimezone().strftime("%d %b %Y, %H:%M")
+    except ValueError:
+        return iso
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -1,4 +1,4 @@
-"""What one running app remembers beside the page: the worker, scanned photos, loaded predictors.
+"""What one running app remembers beside the page: worker and prober, scanned photos, loaded predictors.
 
 It belongs to the server, not to a browser tab, so that a reloaded page or a second browser finds everything
 again. Knows nothing of components.
@@ -20,8 +20,10 @@ from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, scan
 from tl_app.errors import UserError
 from tl_app.files import write_json
-from tl_app.jobs import Worker
+from tl_app.jobs import Job, Worker
 from tl_app.snapshot import Snapshot, snapshot_of
+from tl_app.ui import loading, manners
+from tl_app.ui.prober import Prober
 
 if TYPE_CHECKING:
     from tl_app.predictor import Predictor
@@ -43,7 +45,8 @@ class Workspace:
 
     def __init__(self, runs_dir: Path | None = None) -> None:
         """Nothing is read or written yet."""
-        self.worker = Worker(runs_dir)
+        self.worker = Worker(runs_dir, before_job=manners.step_aside)
+        self.prober = Prober(self.running)
         self._lock = threading.Lock()
         self._datasets: collections.OrderedDict[str, DatasetIndex] = collections.OrderedDict()
         self._predictors: collections.OrderedDict[tuple[str, ...], Predictor] = collections.OrderedDict()
@@ -93,7 +96,21 @@ class Workspace:
         same_split = (config.val_fraction, config.seed) == (default.val_fraction, default.seed)
         if index is not None and index.made_split and not same_split:
             index = None
-        self.worker.start(config, name=name, index=index)
+        if index is not None and not index.root.is_dir():  # a zip's photos, cleared from the cache since
+            index = None
+        loading.wait()
+        self.prober.make_way()
+        _rest_after(self.worker.start(config, name=name, index=index))
+
+    def resume(self, run: Path) -> None:
+        """Goes on with a run.
+
+        Raises:
+            UserError: It cannot be resumed, or another run is being trained.
+        """
+        loading.wait()
+        self.prober.make_way()
+        _rest_after(self.worker.resume(run))
 
     def running(self) -> str:
         """The name of the run that is being trained by this app; empty when there is none."""
@@ -137,6 +154,7 @@ class Workspace:
         Raises:
             UserError: There is no model to use.
         """
+        loading.wait()
         from tl_app.predictor import load_backbone, load_run
 
         key: tuple[str, ...] = (kind, name)
@@ -153,6 +171,16 @@ class Workspace:
             while len(self._predictors) > _PREDICTORS_KEPT:
                 self._predictors.popitem(last=False)
         return found
+
+
+def _rest_after(job: Job) -> None:
+    """Gives memory back when the job has ended."""
+
+    def wait() -> None:
+        job.wait()
+        manners.give_back()
+
+    threading.Thread(target=wait, name=f"end of {job.name}", daemon=True).start()
 
 
 def recent() -> list[str]:

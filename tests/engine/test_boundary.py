@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tl_app.engine import boundary
+from tl_app.engine.boundary import BoundaryStore, key_of, weights_hash
+
+
+def rows(first: int, count: int) -> torch.Tensor:
+    return torch.arange(first, first + count).float()[:, None].repeat(1, 3).half()
+
+
+def names(first: int, count: int) -> list[str]:
+    return [f"photo{number}" for number in range(first, first + count)]
+
+
+def filled(folder: Path | None) -> BoundaryStore:
+    store = BoundaryStore(folder)
+    store.append(names(0, 5), rows(0, 5))
+    store.append(names(5, 2), rows(5, 2))
+    store.flush()
+    return store
+
+
+def test_rows_are_found_again_by_content(tmp_path: Path) -> None:
+    filled(tmp_path)
+    again = BoundaryStore(tmp_path)
+    assert again.missing([*names(5, 4), "photo7"]) == ["photo7", "photo8"]
+    assert torch.equal(again.gather(["photo6", "photo0"]), torch.stack([rows(6, 1)[0], rows(0, 1)[0]]))
+
+
+def test_photos_added_later_are_appended(tmp_path: Path) -> None:
+    filled(tmp_path)
+    later = BoundaryStore(tmp_path)
+    later.append(["photo7"], rows(7, 1))
+    later.flush()
+    assert BoundaryStore(tmp_path).gather(names(0, 8)).equal(rows(0, 8))
+
+
+def test_without_a_folder_rows_stay_in_memory(tmp_path: Path) -> None:
+    store = filled(None)
+    assert store.gather(names(0, 7)).equal(rows(0, 7))
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_move_to_the_disk_in_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boundary, "SHARD_BYTES", 10)
+    monkeypatch.setattr(boundary, "_MAPPED_BYTES", 20)  # pages are given back after every few rows
+    store = BoundaryStore(tmp_path)
+    for number in range(12):
+        store.append(names(number, 1), rows(number, 1))
+    store.flush()
+    assert len(list(tmp_path.glob("*.safetensors"))) >= 6
+    for _ in range(3):
+        assert store.gather(names(0, 12)).equal(rows(0, 12))
+
+
+def test_a_damaged_shard_and_a_half_written_one_are_never_read(tmp_path: Path) -> None:
+    filled(tmp_path)
+    (whole,) = tmp_path.glob("*.safetensors")
+    (tmp_path / ".abc.safetensors.1.tmp").write_bytes(whole.read_bytes()[:50])
+    whole.write_bytes(whole.read_bytes()[:-2])
+    again = BoundaryStore(tmp_path)
+    assert again.missing(names(0, 7)) == names(0, 7)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(boundary, "write_atomically", full)
+    store = BoundaryStore(tmp_path)
+    store.append(names(0, 1), rows(0, 1))
+    with pytest.raises(OSError, match="No space left"):
+        store.flush()
+
+
+def test_keys_and_hashes_hold_everything_that_changes_the_result() -> None:
+    assert key_of({"stages": 3, "view": None}) == key_of({"view": None, "stages": 3})
+    assert key_of({"stages": 3, "view": None}) != key_of({"stages": 3, "view": ["light", 0, 1]})
+    layer = torch.nn.BatchNorm1d(2)
+    before = weights_hash(layer)
+    assert weights_hash(layer) == before
+    layer.running_mean[0] += 1e-3  # type: ignore[index]
+    assert weights_hash(layer) != before

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from tl_app.engine.workers import shared_out
+
+
+@pytest.fixture
+def three_cores() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+class Seen:
+    """Doubles rows, and notes in which thread and with how many cores."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[int, bool, int]] = []
+        self.together = threading.Barrier(3)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        elsewhere = threading.current_thread() is not threading.main_thread()
+        self.parts.append((len(rows), elsewhere, torch.get_num_threads()))
+        assert torch.is_inference_mode_enabled() or not elsewhere
+        if len(rows) > 10:
+            self.together.wait(10)  # only passes when all three parts run at once
+        if (rows == 99).any():
+            raise torch.OutOfMemoryError("out of memory")
+        return rows * 2
+
+
+@pytest.mark.usefixtures("three_cores")
+def test_a_batch_runs_on_all_cores_at_once() -> None:
+    seen = Seen()
+    rows = torch.arange(40.0)
+    assert torch.equal(shared_out(seen, lone_on_all_cores=False)(rows), rows * 2)
+    assert sorted(seen.parts) == [(13, True, 1), (13, True, 1), (14, True, 1)]
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_cores")
+def test_threads_that_start_later_have_all_cores() -> None:
+    shared_out(Seen(), lone_on_all_cores=False)
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert found == [3]
+
+
+@pytest.mark.usefixtures("three_cores")
+@pytest.mark.parametrize(
+    ("lone_on_all_cores", "count", "expected"),
+    [
+        (False, 1, [(1, True, 1)]),
+        (True, 1, [(1, False, 3)]),
+        (True, 2, [(2, False, 3)]),
+        (True, 3, [(1, True, 1)] * 3),
+        (False, 2, [(1, True, 1)] * 2),
+    ],
+)
+def test_fewer_rows_than_cores(
+    lone_on_all_cores: bool, count: int, expected: list[tuple[int, bool, int]]
+) -> None:
+    seen = Seen()
+    rows = torch.ones(count, 2)
+    assert torch.equal(shared_out(seen, lone_on_all_cores=lone_on_all_cores)(rows), rows * 2)
+    assert seen.parts == expected
+
+
+@pytest.mark.usefixtures("three_cores")
+def test_what_a_part_raises_is_raised() -> None:
+    call = shared_out(Seen(), lone_on_all_cores=False)
+    with pytest.raises(torch.OutOfMemoryError):
+        call(torch.tensor([1.0, 2.0, 99.0]))
+    assert call(torch.ones(3)).tolist() == [2, 2, 2]
+
+
+def test_one_core_needs_no_threads() -> None:
+    assert torch.get_num_threads() == 1
+    seen = Seen()
+    assert shared_out(seen, lone_on_all_cores=False) is seen

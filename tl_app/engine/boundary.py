@@ -1,0 +1,172 @@
+"""Activations at the boundary between frozen and trainable stages, kept by photo content.
+
+A store is a folder of shards, each a safetensors file that is there whole or not at all, so that filling can be
+stopped and go on, and photos added to a folder later are the only ones computed. Rows are read through a memory map
+whose pages are given back from time to time. Knows nothing of networks or of what a row means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from tl_app.caches import Hold
+from tl_app.files import remove_leftovers, write_atomically
+
+SHARD_BYTES = 32 << 20  # rows are written in files of about this size
+_WRITES = 4  # shards on their way to the disk at most
+_MAPPED_BYTES = 512 << 20  # rows read through the map before its pages are given back
+
+
+class BoundaryStore:
+    """Rows by photo content; safe to read from several threads while one appends.
+
+    Args:
+        folder: Where the shards are; damaged ones are removed. None keeps rows in memory alone.
+        hold: What keeps the folder from being evicted; it is kept as long as the store.
+    """
+
+    def __init__(self, folder: Path | None, hold: Hold | None = None) -> None:
+        self._folder, self._hold = folder, hold
+        self._places: dict[str, tuple[int, int]] = {}  # content to shard and row
+        self._paths: list[Path | None] = []
+        self._open: list[Tensor | None] = []  # shards in memory or mapped
+        self._waiting: list[tuple[list[str], Tensor]] = []
+        self._read_bytes = 0
+        self._lock = threading.Lock()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="tl-app boundary")
+        self._writes: list[Future[None]] = []
+        if folder is not None:
+            remove_leftovers(folder)
+            for path in sorted(folder.glob("*.safetensors")):
+                self._take_in(path)
+
+    def missing(self, contents: Iterable[str]) -> list[str]:
+        """Those that have no row yet, each once, in order."""
+        return [content for content in dict.fromkeys(contents) if content not in self._places]
+
+    def append(self, contents: Sequence[str], rows: Tensor) -> None:
+        """Adds a row for each photo; on disk by the time :meth:`flush` returns.
+
+        Args:
+            contents: Hashes of the photos.
+            rows: On the CPU, (B, …).
+
+        Raises:
+            OSError: An earlier shard could not be written.
+        """
+        self._waiting.append((list(contents), rows))
+        if sum(waiting.nbytes for _, waiting in self._waiting) >= SHARD_BYTES:
+            self._close_shard()
+
+    def flush(self) -> None:
+        """Writes what waits and waits for all writes.
+
+        Raises:
+            OSError: The disk is full or the folder cannot be written.
+        """
+        self._close_shard()
+        writes, self._writes = self._writes, []
+        for write in writes:
+            write.result()
+
+    def row(self, content: str) -> Tensor:
+        """One photo's activations, not to be written into; it has been appended and flushed."""
+        shard, number = self._places[content]
+        return self._shard(shard)[number]
+
+    def gather(self, contents: Sequence[str]) -> Tensor:
+        """Several photos' activations in one tensor, (B, …)."""
+        return torch.stack([self.row(content) for content in contents])
+
+    def _close_shard(self) -> None:
+        if not self._waiting:
+            return
+        contents = [content for group, _ in self._waiting for content in group]
+        rows = torch.cat([group for _, group in self._waiting])
+        self._waiting = []
+        number = self._add(contents, None, rows)
+        if self._folder is not None:
+            # A full disk is told at once, not after hours of work; a slow one must not fill the memory.
+            while self._writes and (self._writes[0].done() or len(self._writes) >= _WRITES):
+                self._writes.pop(0).result()
+            self._writes.append(self._writer.submit(self._write, number, contents, rows))
+
+    def _write(self, number: int, contents: list[str], rows: Tensor) -> None:
+        assert self._folder is not None
+        path = self._folder / f"{uuid.uuid4().hex}.safetensors"
+        write_atomically(path, save({"rows": rows}, {"contents": json.dumps(contents)}))
+        with self._lock:  # from now on read from the file; memory is for the shard under way
+            self._paths[number], self._open[number] = path, None
+
+    def _take_in(self, path: Path) -> None:
+        try:
+            with safe_open(path, framework="pt") as file:
+                contents = json.loads(file.metadata()["contents"])
+                shape = file.get_slice("rows").get_shape()
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            path.unlink(missing_ok=True)  # not ours, or of a disk that lost a block
+            return
+        if shape and shape[0] == len(contents):
+            self._add(contents, path, None)
+
+    def _add(self, contents: list[str], path: Path | None, rows: Tensor | None) -> int:
+        with self._lock:
+            self._paths.append(path)
+            self._open.append(rows)
+            shard = len(self._paths) - 1
+            for number, content in enumerate(contents):
+                self._places[content] = (shard, number)
+            return shard
+
+    def _shard(self, number: int) -> Tensor:
+        with self._lock:
+            rows = self._open[number]
+            if rows is None:
+                rows = self._open[number] = self._mapped(number)
+            if self._paths[number] is not None:
+                self._read_bytes += rows.nbytes // max(1, len(rows))
+                if self._read_bytes > _MAPPED_BYTES:
+                    self._give_back()
+        return rows
+
+    def _mapped(self, number: int) -> Tensor:
+        path = self._paths[number]
+        assert path is not None
+        with safe_open(path, framework="pt") as file:
+            rows: Tensor = file.get_tensor("rows")
+        return rows
+
+    def _give_back(self) -> None:
+        """Unmaps the shards; whoever still reads one keeps it, and the next reader maps it again."""
+        self._read_bytes = 0
+        for number, path in enumerate(self._paths):
+            if path is not None:
+                self._open[number] = None
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """A folder name for everything that changes the rows but the photo."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def weights_hash(module: nn.Module) -> str:
+    """Of all parameters and statistics of a module, by value and order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for value in module.state_dict().values():
+        plain = value.detach().cpu().contiguous()
+        digest.update(str((plain.dtype, tuple(plain.shape))).encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,180 @@
+"""The forms that a network can be computed in, with the normalisation of photos in front, and how each is checked.
+
+Knows nothing of which one is wanted: `inference` chooses.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from tl_app.backbones.staged import StagedNetwork, split
+from tl_app.data.preprocessing import Preprocessing
+from tl_app.engine.device import move
+from tl_app.engine.evaluate import forward_in_parts
+from tl_app.engine.fusing import fold_batchnorm, use_onednn
+from tl_app.engine.rounding import round_weights
+from tl_app.engine.workers import Run, shared_out
+
+Way = Callable[[torch.dtype], Run]
+
+_CHECKED = 4  # photos that results and speeds are compared on
+_MANY_PARAMETERS = 30e6  # one photo takes about a tenth of a second on one core
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network as it was, and what its faster forms are measured by.
+
+    Attributes:
+        plain: A copy in eval mode, float32, channels last, on the device.
+        folded: The same with BatchNorm folded; ``plain`` itself where it cannot be traced.
+        normalise: From uint8 photos to the network's input.
+        device: Where to compute.
+        photos: uint8 (B, 3, S, S).
+        expected: float32 (B, …), what ``plain`` makes of them.
+        key: Of the architecture and the image size.
+    """
+
+    plain: nn.Module
+    folded: nn.Module
+    normalise: Callable[[Tensor, torch.dtype], Tensor]
+    device: torch.device
+    photos: Tensor
+    expected: Tensor
+    key: str
+
+    def error(self, run: Run) -> float:
+        """Distance of the results from the expected ones, relative to their size; infinite for no numbers."""
+        difference = (forward_in_parts(run, self.photos, self.device).float() - self.expected).norm()
+        error = (difference / self.expected.norm().clamp_min(1e-30)).item()
+        return error if math.isfinite(error) else math.inf
+
+    def rounded(self, base: nn.Module) -> nn.Module:
+        """A copy of one of the two networks with weights that bf16 can hold."""
+        own = copy.deepcopy(base)
+        # Noise instead of photos: the weights, and what is cached of them, then depend on the network alone. One
+        # photo, so that one thread sees it.
+        noise = self.normalise(_noise(self.photos.shape[-1])[:1], torch.float32)
+        round_weights(own, lambda: _on_cores(own, self.plain, self.device)(noise))
+        return own
+
+
+def source_of(
+    module: nn.Module, preprocessing: Preprocessing, device: torch.device, sample: Tensor | None
+) -> Source:
+    """Copies a network and sees what it gives; arguments as for :func:`tl_app.engine.inference.compile_forward`.
+
+    Raises:
+        ResourceError: It does not fit into the device's memory.
+    """
+    # The stages of a StagedNetwork are no registered children, so only the row of them can be traced.
+    row = split(module, 0)[1] if isinstance(module, StagedNetwork) else module
+    plain = copy.deepcopy(row).eval().requires_grad_(False).float()
+    move(plain, device)
+    photos = _noise(preprocessing.crop) if sample is None else sample[:_CHECKED]
+    normalise = normaliser(preprocessing, device)
+    run = _on_cores(lambda images: plain(normalise(images, torch.float32)), plain, device)
+    expected = forward_in_parts(run, photos, device)
+    try:
+        folded: nn.Module = fold_batchnorm(plain)
+    except Exception:  # tracing runs the network's own code with stand-ins; without it all works, only slower
+        folded = plain
+    key = f"{hashlib.sha256(repr(plain).encode()).hexdigest()[:16]} {tuple(photos.shape[1:])}"
+    return Source(plain, folded, normalise, device, photos, expected, key)
+
+
+def ways(source: Source) -> list[Way]:
+    """How the network can be built in a precision, fastest first; the last one changes nothing but that."""
+    onednn = source.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    bases: list[tuple[nn.Module, bool]] = [(source.folded, False), (source.plain, False)]
+    if onednn and isinstance(source.folded, GraphModule):
+        bases.insert(0, (source.folded, True))
+
+    def build(base: nn.Module, fuse: bool, dtype: torch.dtype) -> Run:
+        form = source.rounded(base) if dtype == torch.bfloat16 else copy.deepcopy(base)
+        if fuse and isinstance(form, GraphModule):
+            form = use_onednn(form, dtype)
+        form.to(dtype)
+        normalise = source.normalise  # not all of `source`, whose networks are soon needed no longer
+
+        def run(images: Tensor) -> Tensor:
+            result: Tensor = form(normalise(images, dtype))
+            return result
+
+        on_cores = _on_cores(run, source.plain, source.device)
+        once(on_cores, source.photos[:1])  # the first call packs oneDNN's weights, and must not meet another
+        return on_cores
+
+    return [functools.partial(build, *base) for base in bases]
+
+
+def first_right(
+    source: Source, candidates: list[Way], dtype: torch.dtype, limit: float
+) -> tuple[Run, list[Way]] | None:
+    """What the first way builds that works and whose error is within the limit, and the ways from there on."""
+    for number, way in enumerate(candidates):
+        try:
+            run = way(dtype)
+            if source.error(run) <= limit:
+                return run, candidates[number:]
+        # The calls of oneDNN are torch's own and may change, and not all that works in float32 does in bf16.
+        except (RuntimeError, AttributeError, TypeError):
+            continue
+    return None
+
+
+def _on_cores(run: Run, network: nn.Module, device: torch.device) -> Run:
+    """Shares batches out among threads, where ``network`` is computed on the CPU."""
+    if device.type != "cpu":
+        return run
+    large = sum(parameter.numel() for parameter in network.parameters()) > _MANY_PARAMETERS
+    return shared_out(run, lone_on_all_cores=large)
+
+
+def normaliser(preprocessing: Preprocessing, device: torch.device) -> Callable[[Tensor, torch.dtype], Tensor]:
+    """What :meth:`Preprocessing.normalise` computes, channels last and four times as fast."""
+    mean = torch.tensor([255 * value for value in preprocessing.mean], device=device)
+    scale = torch.tensor([1 / (255 * value) for value in preprocessing.std], device=device)
+
+    def normalise(images: Tensor, dtype: torch.dtype) -> Tensor:
+        photos = images.permute(0, 2, 3, 1).contiguous().to(device, non_blocking=True)  # (B, H, W, 3)
+        width = photos.shape[2]
+        # Whole rows of pixels at a time: a channel dimension of 3 is too short for vector instructions.
+        rows = photos.flatten(2).float().sub_(mean.repeat(width)).mul_(scale.repeat(width))  # (B, H, W * 3)
+        return rows.to(dtype).view(photos.shape).permute(0, 3, 1, 2)
+
+    return normalise
+
+
+def seconds(run: Run, images: Tensor) -> float:
+    """The quicker of two calls after one that warms up."""
+    once(run, images)
+    return min(once(run, images), once(run, images))
+
+
+def once(run: Run, images: Tensor) -> float:
+    """How long one call takes, in seconds."""
+    start = time.perf_counter()
+    with torch.inference_mode():
+        device = run(images).device
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter() - start
+
+
+def _noise(size: int) -> Tensor:
+    """Blurred noise, the same every time: uint8 (B, 3, size, size)."""
+    random = torch.rand(_CHECKED, 3, 14, 14, generator=torch.Generator().manual_seed(0))
+    return nn.functional.interpolate(random, size, mode="bilinear").mul(255).to(torch.uint8)

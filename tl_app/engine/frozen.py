@@ -1,0 +1,169 @@
+"""The frozen stages of a phase in their fastest form, and what their activations depend on.
+
+Knows nothing of epochs, or of whether activations are kept.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torchvision
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from tl_app.backbones.staged import StagedNetwork, split
+from tl_app.engine import openvino, speeds
+from tl_app.engine.batches import Item, load_view
+from tl_app.engine.boundary import key_of, weights_hash
+from tl_app.engine.device import precision_name
+from tl_app.engine.inference import ENOUGH_FOR_OPENVINO, Forward, compile_forward
+from tl_app.engine.inputs import Photos, Sampling
+
+_FORMAT = 1  # moves when views or activations are made in another way
+_SAMPLE = 8  # photos to measure on
+
+
+@dataclass(frozen=True)
+class Form:
+    """The fastest form of some frozen stages on this machine, and what it was seen to cost.
+
+    Attributes:
+        precision: ``fp32`` or ``bf16``.
+        engine: ``torch`` or ``openvino``.
+        batch: Photos per forward pass.
+        photo_seconds: Of the forward pass alone.
+        row_bytes: Of one photo's activations, as stored.
+        note: What a person should know of it; mostly empty.
+    """
+
+    precision: str
+    engine: str
+    batch: int
+    photo_seconds: float
+    row_bytes: int
+    note: str
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The frozen stages of a phase, with what they are run on; compiled only when something is to be computed.
+
+    Attributes:
+        network: The whole network.
+        depth: How many of its stages are frozen.
+        photos: What they are run on.
+        sampling: How photos are varied.
+        device: Where they run.
+        precision: As asked for.
+        images: How many views of photos there are to compute, as far as is known.
+        stop: Asked often.
+        chosen: The form that a resumed run has used before.
+    """
+
+    network: StagedNetwork
+    depth: int
+    photos: Photos
+    sampling: Sampling
+    device: torch.device
+    precision: str
+    images: int
+    stop: Callable[[], bool]
+    chosen: Form | None = None
+
+    @functools.cached_property
+    def weights(self) -> str:
+        """Hash of the frozen stages' weights."""
+        return weights_hash(split(self.network, self.depth)[0])
+
+    @functools.cached_property
+    def form(self) -> Form:
+        """Measured the first time that these stages are used on this machine, and remembered."""
+        if self.chosen is not None:
+            return self.chosen
+        many = self.images >= ENOUGH_FOR_OPENVINO and openvino.is_installed()
+        preprocessing = self.photos.store.preprocessing.to_dict()
+        what = f"form {self.weights} {self.network.name} {self.depth} {self.precision} {many} {preprocessing}"
+        return Form(**speeds.remembered(what, self.device, lambda: dataclasses.asdict(self._measured())))
+
+    @functools.cached_property
+    def forward(self) -> Forward:
+        """The compiled stages."""
+        return self._compiled(self.form.precision, self.form.engine)
+
+    def _measured(self) -> Form:
+        forward = self._compiled(self.precision, "auto")
+        self.__dict__["forward"] = forward  # not compiled a second time
+        sample = self._sample()
+        batch, seconds = forward.pick_batch(sample)
+        row_bytes = self.rows(sample[:1]).nbytes
+        precision = precision_name(forward.precision)
+        return Form(precision, forward.engine, batch, seconds, row_bytes, forward.note)
+
+    def _compiled(self, precision: str, engine: str) -> Forward:
+        prefix, _ = split(self.network, self.depth)
+        return compile_forward(
+            prefix,
+            self.photos.store.preprocessing,
+            device=self.device,
+            precision=precision,
+            engine=engine,
+            sample=self._sample(),
+            images=self.images,
+        )
+
+    def _sample(self) -> Tensor:
+        loaded = [self.load(item, 0) for item in self.photos.train[:_SAMPLE]]
+        return torch.stack(loaded)
+
+    def load(self, item: Item, view: int) -> Tensor:
+        """One view of a photo: uint8 (3, S, S)."""
+        sampling = self.sampling
+        return load_view(
+            self.photos.store, item, view=view, augmentation=sampling.augmentation, seed=sampling.seed
+        )
+
+    def key(self, view: int) -> str:
+        """Names the activations of one view, whichever photos they are of, by everything else that they depend on."""
+        sampling = self.sampling
+        plain = view == 0 or sampling.augmentation == "none"
+        return key_of(
+            {
+                "format": _FORMAT,
+                "backbone": self.network.name,
+                "stages": self.depth,
+                "weights": self.weights,
+                "preprocessing": self.photos.store.preprocessing.to_dict(),
+                "view": None if plain else [sampling.augmentation, sampling.seed, view],
+                "precision": self.form.precision,
+                "engine": self.form.engine,
+                "device": self.device.type,
+                "versions": [torch.__version__, torchvision.__version__],
+            }
+        )
+
+    def rows(self, images: Tensor) -> Tensor:
+        """A batch of activations as kept, on the CPU: vectors, which are small, as they are; maps in 16 bits."""
+        found = self.forward(images).cpu()
+        if found.ndim > 2 and found.dtype == torch.float32:  # half precision keeps three more bits than bf16
+            largest = torch.finfo(torch.float16).max
+            found = found.clamp(-largest, largest).half()
+        return found.clone(memory_format=torch.contiguous_format)
+
+    @property
+    def flops(self) -> float:
+        """Operations for one photo, counted on shapes alone."""
+        size = self.photos.store.preprocessing.crop
+
+        def count() -> float:
+            prefix = copy.deepcopy(split(self.network, self.depth)[0]).to("meta").eval()
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                prefix(torch.zeros(1, 3, size, size, device="meta"))
+            return float(counter.get_total_flops())
+
+        what = f"operations {self.network.name} {self.depth} {size}"
+        return float(speeds.remembered(what, torch.device("cpu"), count))

@@ -1,0 +1,212 @@
+"""A stretch of a network in its fastest form for inference, with the normalisation of photos in front.
+
+BatchNorm is folded, activations lie channels last, and bf16 is used where it is faster and good enough. Each form is
+compared with the network as it was before it is used. Knows nothing of files, labels or training.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+from torch import Tensor, nn
+
+from tl_app.data.preprocessing import Preprocessing
+from tl_app.engine import openvino, speeds
+from tl_app.engine.device import has_bf16_units, keep_memory, precision_name, resolve_precision
+from tl_app.engine.evaluate import forward_in_parts
+from tl_app.engine.forms import Source, Way, first_right, once, seconds, source_of, ways
+from tl_app.engine.workers import Run
+from tl_app.errors import UsageError
+
+ENGINES = ("auto", "torch", "openvino")
+
+# For fewer images OpenVINO's import and conversion (half a second) take longer than what it saves.
+ENOUGH_FOR_OPENVINO = 5000
+
+# How far results may be from those of the network as it was, |difference| / |result| over a few photos. Folding and
+# fusing change the order of float32 sums and what is multiplied first, which moves results by about 1e-6.
+_LARGEST_ERROR = 1e-3
+# Rounding to bf16 moves pooled features by 0.2 to 1.2 % in random networks of all families, and by 3 % in a
+# pretrained MobileNetV2. Logistic regressions on those (six strengths and scalings) gave all 153 validation photos of
+# ants and bees the class that float32 gave, and 497 to 500 of 500 cross-validated ones of 20 Caltech-101 classes, with
+# -0.2 to +0.4 points of accuracy. Rounded plainly, 8 to 9 % off, it was 151 to 153 and 495 to 498, -0.7 to 0 points.
+_LARGEST_BF16_ERROR = 0.05
+_WORTH_IT = 0.9  # bf16 must take less than this share of float32's time
+_ROUNDS = 3  # of measuring both
+_BATCHES = (32, 64, 8)  # in the order in which they are tried, while there is time
+_PROBE_SECONDS = 1.2
+
+
+class Forward:
+    """A stretch of a network in its fastest form for inference; its weights are a copy.
+
+    May be called from several threads at once. The same photos in the same batch give the same bits.
+
+    Attributes:
+        device: Where it computes, and where its results are.
+        precision: What it computes in.
+        engine: ``torch``, whose results come in ``precision``, or ``openvino``, whose results are float32.
+        note: Why it is not what was asked or hoped for; empty when it is.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        device: torch.device,
+        precision: torch.dtype,
+        engine: str = "torch",
+        *,
+        note: str = "",
+        key: str = "",
+    ) -> None:
+        self._run, self._key = run, key
+        self.device, self.precision, self.engine, self.note = device, precision, engine, note
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalisation and forward pass; in halves, and halves of those, when memory does not suffice.
+
+        Args:
+            images: uint8 (B, 3, S, S), any strides, on the CPU; not written into.
+
+        Returns:
+            Activations (B, …) on ``device``; an inference tensor.
+
+        Raises:
+            ResourceError: Not even one photo fits into memory.
+        """
+        return forward_in_parts(self._run, images, self.device)
+
+    def pick_batch(self, sample: Tensor) -> tuple[int, float]:
+        """The fastest batch; tried out for a second at most, and remembered for this machine and architecture.
+
+        Args:
+            sample: uint8 (B, 3, S, S); repeated where a batch needs more.
+
+        Returns:
+            Images per call, 8 to 64, and seconds per image.
+        """
+        what = f"batch {self._key} {self.engine} {precision_name(self.precision)} {tuple(sample.shape[1:])}"
+        size, each = speeds.remembered(what, self.device, lambda: self._fastest_batch(sample))
+        return int(size), float(each)
+
+    def _fastest_batch(self, sample: Tensor) -> tuple[int, float]:
+        start, size, best = time.perf_counter(), 0, seconds(self, sample[:1])
+        for tried in _BATCHES:
+            if time.perf_counter() - start + 3 * tried * best > _PROBE_SECONDS:  # each is run three times
+                continue
+            each = seconds(self, sample.repeat(-(-tried // len(sample)), 1, 1, 1)[:tried]) / tried
+            if not size or each < 0.98 * best:
+                size, best = tried, each
+        return size or min(_BATCHES), best
+
+
+def compile_forward(
+    module: nn.Module,
+    preprocessing: Preprocessing,
+    *,
+    device: torch.device,
+    precision: str = "auto",
+    engine: str = "auto",
+    sample: Tensor | None = None,
+    images: int | None = None,
+) -> Forward:
+    """The fastest form of a network, or of its first stages, that gives the same results.
+
+    Args:
+        module: For instance the prefix from :func:`tl_app.backbones.staged.split`; it is copied, not changed.
+        preprocessing: Its normalisation becomes part of the result.
+        device: Where to compute.
+        precision: ``fp32``, ``bf16``, or ``auto``: bf16 where the device has units for it, is faster with it, and the
+            results on ``sample`` stay within 5 %.
+        engine: ``torch``, ``openvino``, or ``auto``: OpenVINO where it is installed and has enough to do.
+        sample: A few typical photos, uint8 (B, 3, S, S), that forms are compared on; noise when left out.
+        images: How many will be computed, as far as is known.
+
+    Raises:
+        UsageError: There is no such engine.
+        ResourceError: bf16 was asked for on a device that cannot do it, or memory does not suffice.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"engine is '{engine}'.", f"Allowed: {', '.join(ENGINES)}.")
+    if precision != "auto":
+        resolve_precision(precision, device)
+    keep_memory()
+    source = source_of(module, preprocessing, device, sample)
+    note = ""
+    if engine == "openvino" or (engine == "auto" and _openvino_pays(device, images)):
+        try:
+            return _with_openvino(source, preprocessing, precision)
+        except Exception as error:  # conversion may fail in any way; torch takes every network
+            note = f"OpenVINO is not used: {_reason(error)}."
+    forward = _with_torch(source, precision)
+    forward.note = " ".join(filter(None, (note, forward.note)))
+    return forward
+
+
+def _openvino_pays(device: torch.device, images: int | None) -> bool:
+    enough = images is None or images >= ENOUGH_FOR_OPENVINO
+    return enough and device.type == "cpu" and openvino.is_installed()
+
+
+def _with_openvino(source: Source, preprocessing: Preprocessing, precision: str) -> Forward:
+    if source.device.type != "cpu":
+        raise ValueError(f"it is for CPUs, not for {source.device}")
+    if not openvino.is_installed():
+        raise ImportError("the tl-app[openvino] extra is not installed")
+    if precision == "auto":
+        dtype = torch.bfloat16 if has_bf16_units(source.device) else torch.float32
+    else:
+        dtype = resolve_precision(precision, source.device)
+    form = source.rounded(source.folded) if dtype == torch.bfloat16 else source.folded
+    network = openvino.OpenVinoNetwork(form, preprocessing, source.photos.shape[-1], dtype)
+    error = source.error(network)
+    if error > (_LARGEST_ERROR if dtype == torch.float32 else _LARGEST_BF16_ERROR):
+        raise ValueError(f"its results are off by {error:.1%}")
+    return Forward(network, source.device, dtype, "openvino", key=source.key)
+
+
+def _with_torch(source: Source, precision: str) -> Forward:
+    candidates = ways(source)
+    found = first_right(source, candidates, torch.float32, _LARGEST_ERROR)
+    exact, candidates = found or (candidates[-1](torch.float32), candidates[-1:])
+    if precision == "auto":
+        return _faster(source, candidates[0], exact)
+    if resolve_precision(precision, source.device) == torch.float32:
+        return Forward(exact, source.device, torch.float32, key=source.key)
+    found = first_right(source, candidates, torch.bfloat16, math.inf)
+    short = found[0] if found else candidates[-1](torch.bfloat16)
+    return Forward(short, source.device, torch.bfloat16, key=source.key)
+
+
+def _faster(source: Source, way: Way, exact: Run) -> Forward:
+    """bf16 where it is good enough, and on a CPU also faster; float32 otherwise."""
+    in_float32 = Forward(exact, source.device, torch.float32, key=source.key)
+    if not has_bf16_units(source.device):
+        return in_float32
+    found = first_right(source, [way], torch.bfloat16, _LARGEST_BF16_ERROR)
+    if found is None:
+        in_float32.note = (
+            f"Computed in float32: bf16 is not within {_LARGEST_BF16_ERROR:.0%} for this network."
+        )
+        return in_float32
+    short, question = found[0], f"bf16 is faster: {source.key}"
+    # Cards with bf16 units are faster with it, always.
+    if source.device.type == "cpu" and not speeds.remembered(
+        question, source.device, lambda: _is_faster(short, exact, source.photos)
+    ):
+        return in_float32
+    return Forward(short, source.device, torch.bfloat16, key=source.key)
+
+
+def _is_faster(short: Run, exact: Run, photos: Tensor) -> bool:
+    """Takes turns, so that other work on this machine slows both down; both were run before."""
+    both = [(once(short, photos), once(exact, photos)) for _ in range(_ROUNDS)]
+    return min(each for each, _ in both) < _WORTH_IT * min(each for _, each in both)
+
+
+def _reason(error: Exception) -> str:
+    """The line that says it; OpenVINO puts places in its source code in front."""
+    lines = [line for line in str(error).splitlines() if line.strip() and "Exception from" not in line]
+    return lines[0].strip().rstrip(".") if lines else type(error).__name__

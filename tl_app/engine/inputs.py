@@ -1,0 +1,183 @@
+"""What a phase's trainable suffix is fed: batches, and the frozen function from a batch to the boundary.
+
+Either photos through the frozen stages in every step, or activations kept from one pass over the photos. Knows
+nothing of optimisers, phases before or after, or how the choice was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tl_app.data.store import PhotoStore
+from tl_app.engine.batches import (
+    Batch,
+    Item,
+    assembled,
+    chunks,
+    epoch_order,
+    eval_batches,
+    labels_of,
+    train_batches,
+    view_of,
+)
+from tl_app.engine.boundary import BoundaryStore
+from tl_app.engine.device import autocast
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The photos of a run.
+
+    Attributes:
+        store: Where their pixels come from.
+        train: To train on.
+        val: To validate on.
+    """
+
+    store: PhotoStore
+    train: Sequence[Item]
+    val: Sequence[Item]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which photos make up a batch, and how they are varied.
+
+    Attributes:
+        batch_size: Photos per batch at most.
+        augmentation: One of ``config.AUGMENTATIONS``.
+        seed: Of the run.
+        views: How many views of each photo the epochs draw from.
+        pinned: Whether batches lie in memory that a graphics card can copy from by itself.
+    """
+
+    batch_size: int
+    augmentation: str
+    seed: int
+    views: int
+    pinned: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Batches of one phase.
+
+    Attributes:
+        train: ``train(epoch, first)`` gives an epoch's batches from number ``first`` on.
+        val: ``val()`` gives the validation photos in order.
+        to_boundary: From a batch's rows to float32 activations on the device; called under ``inference_mode``.
+        pooled: Whether rows are kept feature vectors: steps are then so small that one thread is the fastest.
+    """
+
+    train: Callable[[int, int], Iterator[Batch]]
+    val: Callable[[], Iterator[Batch]]
+    to_boundary: Callable[[Tensor], Tensor]
+    pooled: bool = False
+
+
+def from_photos(photos: Photos, sampling: Sampling, to_boundary: Callable[[Tensor], Tensor]) -> Inputs:
+    """Photos, decoded and augmented anew for every epoch.
+
+    Args:
+        photos: What to train and validate on.
+        sampling: Order and views.
+        to_boundary: The frozen stages, or the normalisation alone where none is frozen: uint8 (B, 3, S, S), on the
+            CPU, to floats on the device.
+    """
+
+    def train(epoch: int, first: int) -> Iterator[Batch]:
+        return train_batches(
+            photos.store,
+            photos.train,
+            batch_size=sampling.batch_size,
+            augmentation=sampling.augmentation,
+            seed=sampling.seed,
+            epoch=epoch,
+            views=sampling.views,
+            first=first,
+            pinned=sampling.pinned,
+        )
+
+    def val() -> Iterator[Batch]:
+        size = max(32, sampling.batch_size)
+        return eval_batches(photos.store, photos.val, size, pinned=sampling.pinned)
+
+    return Inputs(train, val, to_boundary)
+
+
+def from_activations(
+    photos: Photos,
+    sampling: Sampling,
+    views: Sequence[BoundaryStore],
+    *,
+    device: torch.device,
+    in_memory: bool,
+) -> Inputs:
+    """Activations kept from one pass over the photos.
+
+    Args:
+        photos: Only their order, labels and content hashes are used.
+        sampling: Order; its ``views`` is the number of stores.
+        views: One store per view; the first one has the validation photos too.
+        device: Where activations are wanted.
+        in_memory: Whether all of them are kept there, rather than read from disk in every epoch.
+    """
+    rows = _Rows(photos.train, views, in_memory)
+    val_rows = _Rows(photos.val, views[:1], in_memory)
+    shape = rows.shape
+
+    def train(epoch: int, first: int) -> Iterator[Batch]:
+        order = epoch_order(len(photos.train), sampling.batch_size, seed=sampling.seed, epoch=epoch)[first:]
+        for chunk, batch in rows.batches(order, lambda index: view_of(epoch, index, sampling.views)):
+            yield batch, labels_of(photos.train, chunk)
+
+    def val() -> Iterator[Batch]:
+        order = chunks(list(range(len(photos.val))), max(256, sampling.batch_size) if len(shape) == 1 else 64)
+        for chunk, batch in val_rows.batches(order, lambda index: 0):
+            yield batch, labels_of(photos.val, chunk)
+
+    def to_boundary(batch: Tensor) -> Tensor:
+        moved = batch.to(device, non_blocking=True).float()
+        return moved.contiguous(memory_format=torch.channels_last) if moved.ndim == 4 else moved
+
+    return Inputs(train, val, to_boundary, pooled=len(shape) == 1)
+
+
+class _Rows:
+    """Rows of some photos in several views: all in one tensor, or read from their stores."""
+
+    def __init__(self, items: Sequence[Item], views: Sequence[BoundaryStore], in_memory: bool) -> None:
+        self._contents = [item.content for item in items]
+        self._views = views
+        self._held = torch.stack([view.gather(self._contents) for view in views]) if in_memory else None
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of one row."""
+        return self._views[0].row(self._contents[0]).shape
+
+    def batches(
+        self, order: list[list[int]], view: Callable[[int], int]
+    ) -> Iterator[tuple[list[int], Tensor]]:
+        if self._held is None:
+            yield from assembled(order, lambda index: self._views[view(index)].row(self._contents[index]))
+            return
+        for chunk in order:
+            yield chunk, self._held[[view(index) for index in chunk], chunk]
+
+
+def logits_of(
+    inputs: Inputs, suffix: Callable[[Tensor], Tensor], device: torch.device, precision: torch.dtype
+) -> Callable[[Tensor], Tensor]:
+    """From a batch's rows to float32 logits (B, C), for evaluation."""
+
+    def forward(batch: Tensor) -> Tensor:
+        boundary = inputs.to_boundary(batch)
+        with autocast(device, precision):
+            return suffix(boundary).float()
+
+    return forward

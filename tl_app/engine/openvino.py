@@ -1,0 +1,112 @@
+"""A network run by OpenVINO on the CPU: the ``[openvino]`` extra.
+
+Takes uint8 photos; the normalisation becomes part of the compiled network. Knows nothing of stages or runs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tl_app.data.preprocessing import Preprocessing
+
+# Photos per request. A few at a time keep their activations in the core's own cache: faster than batches of 32.
+_TOGETHER = 4
+
+
+def is_installed() -> bool:
+    """Whether the extra is there; nothing is imported."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+class OpenVinoNetwork:
+    """A network compiled for this CPU; may be called from several threads.
+
+    Args:
+        module: In eval mode, float32, on the CPU, best with BatchNorm folded.
+        preprocessing: Its normalisation comes first.
+        size: Side of the photos, in pixels.
+        precision: float32 or bfloat16.
+
+    Raises:
+        Exception: OpenVINO cannot convert it, or cannot run it on this machine.
+    """
+
+    def __init__(
+        self, module: nn.Module, preprocessing: Preprocessing, size: int, precision: torch.dtype
+    ) -> None:
+        """Convert and compile."""
+        import openvino
+
+        model = _with_normalisation(_converted(module, size), preprocessing)
+        self._queue = openvino.AsyncInferQueue(
+            openvino.Core().compile_model(model, "CPU", _options(precision))
+        )
+        self._queue.set_callback(_keep)
+        self._lock = threading.Lock()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Uint8 (B, 3, S, S) -> float32 (B, …)."""
+        photos = images.permute(0, 2, 3, 1).contiguous()  # (B, S, S, 3)
+        parts: list[Any] = [None] * -(-len(photos) // _TOGETHER)
+        with self._lock:  # a queue belongs to one caller at a time; by itself it uses all cores
+            for number, part in enumerate(torch.split(photos, _TOGETHER)):
+                self._queue.start_async({0: part.numpy()}, (parts, number), share_inputs=True)
+            self._queue.wait_all()
+        return torch.cat(parts)
+
+
+def _keep(request: Any, place: tuple[list[Any], int]) -> None:
+    parts, number = place
+    parts[number] = torch.from_numpy(request.get_output_tensor(0).data.copy())
+
+
+def _converted(module: nn.Module, size: int) -> Any:
+    """The network as OpenVINO's own graph: (B, 3, S, S) float32 to (B, …).
+
+    By the front end itself: ``openvino.convert_model`` takes five times as long, runs the network three times, and
+    sends statistics to its maker.
+    """
+    from openvino import PartialShape, Type
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    photos = torch.zeros(2, 3, size, size)
+    with warnings.catch_warnings(), torch.no_grad():
+        # torch.jit is deprecated; it is what OpenVINO's front end reads, and ten times as fast as torch.export.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.freeze(torch.jit.trace(module, photos, check_trace=False))  # type: ignore[no-untyped-call]
+        decoder = TorchScriptPythonDecoder(traced, example_input=(photos,), skip_freeze=True)
+    front_end = FrontEndManager().load_by_framework("pytorch")
+    model = front_end.convert(front_end.load(decoder))
+    model.input().get_node().set_element_type(Type.f32)
+    model.reshape(PartialShape([-1, *photos.shape[1:]]))
+    return model
+
+
+def _with_normalisation(model: Any, preprocessing: Preprocessing) -> Any:
+    """Takes uint8 (B, S, S, 3) instead."""
+    from openvino import Layout, Type
+    from openvino.preprocess import PrePostProcessor
+
+    steps = PrePostProcessor(model)
+    steps.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
+    steps.input().model().set_layout(Layout("NCHW"))
+    steps.input().preprocess().convert_element_type(Type.f32).mean(
+        [255 * value for value in preprocessing.mean]
+    ).scale([255 * value for value in preprocessing.std])
+    return steps.build()
+
+
+def _options(precision: torch.dtype) -> dict[str, Any]:
+    return {
+        "PERFORMANCE_HINT": "THROUGHPUT",  # one request per core; also the quickest for one photo on one core
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == torch.bfloat16 else "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "ENABLE_CPU_PINNING": False,  # photos are decoded beside it
+    }

@@ -1,0 +1,76 @@
+"""Loads torch and the catalogue behind a page that is served already.
+
+Everything of the page that imports them calls :func:`wait` first. Two threads in the middle of torchvision would
+otherwise each hold what the other one waits for, and Python then hands out modules that are only half there. Knows
+nothing of the page.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import importlib
+import importlib.util
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+# What the first scan, training and prediction would wait for otherwise.
+_MODULES = ("tl_app.backbones.weights", "tl_app.engine.train", "tl_app.predictor")
+
+_loaded = threading.Event()
+_loaded.set()  # nothing is under way
+
+
+def wait() -> None:
+    """Returns when no thread is loading torch, or about to."""
+    _loaded.wait()
+
+
+def announce() -> None:
+    """Lets everyone wait from now on for a thread that is started soon."""
+    _loaded.clear()
+
+
+def in_background(then: Callable[[], None]) -> threading.Thread:
+    """Starts loading in a thread that does not keep the process alive.
+
+    Args:
+        then: Called in that thread when everything is there.
+    """
+    announce()
+    thread = threading.Thread(target=_load, args=(then,), name="loading torch", daemon=True)
+    thread.start()
+    return thread
+
+
+def _load(then: Callable[[], None]) -> None:
+    # Half a million new objects make the collector search again and again for garbage that is not there: 1.4 s of
+    # 4.5 s, and up to 0.4 s in one piece, in which no request is answered.
+    gc.disable()
+    try:
+        _link_torch()
+        for name in _MODULES:
+            importlib.import_module(name)
+    finally:
+        _loaded.set()
+        # What was loaded stays; later searches need not look at it either, or each would stop the server as long.
+        gc.freeze()
+        gc.enable()
+        atexit.register(gc.unfreeze)  # libraries that count their objects at the end would report leaks
+    then()
+
+
+def _link_torch() -> None:
+    """Links torch's libraries without the interpreter lock, which ``import`` would hold for half a second."""
+    found = importlib.util.find_spec("torch")
+    if os.name != "posix" or found is None or found.origin is None:
+        return
+    with contextlib.suppress(AttributeError, OSError):
+        open_library = ctypes.CDLL(None).dlopen
+        open_library.argtypes, open_library.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_void_p
+        for library in sorted((Path(found.origin).parent / "lib").glob("libtorch_python.*")):
+            open_library(os.fsencode(library), os.RTLD_NOW | os.RTLD_LOCAL)
