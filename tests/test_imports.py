@@ -13,7 +13,7 @@ PACKAGE = ROOT / "tl_app"
 
 # From the bottom up; a module may import from rows above its own here, and from its own row.
 LAYERS: list[set[str]] = [
-    {"errors", "events", "config", "resources", "files", "caches"},
+    {"errors", "events", "config", "resources", "files", "caches", "memory"},
     {"data"},
     {"backbones"},
     {"transfer"},
@@ -33,6 +33,7 @@ NO_TORCH_AT_THE_TOP = {
     "cli",
     "api",
     "jobs",
+    "memory",
     "probing",
     "runs",
     "snapshot",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import time
 from collections.abc import Generator
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import tl_app
-from tl_app import probing
+from tl_app import cli, probing
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex
 from tl_app.errors import Interrupted
@@ -196,3 +197,22 @@ def test_ants_and_bees_before_any_training(hymenoptera: Path, pretrained: Path) 
     assert result.accuracy > 0.92
     assert result.val_accuracy is not None and result.val_accuracy > 0.9
     assert abs(result.accuracy - result.val_accuracy) < 4 * result.spread + 0.02
+
+
+def test_the_command_line_tells_people_and_programs(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["probe", str(photos), "--backbone", "squeezenet1_1", "--weights", "random", "--device", "cpu"]
+    assert cli.run([*command, "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    answer = json.loads(lines[0])
+    assert answer.keys() == {field.name for field in dataclasses.fields(ProbeResult)}
+    assert answer["train_images"] == 20 and answer["backbone"] == "squeezenet1_1"
+    monkeypatch.setenv("COLUMNS", "160")
+    assert cli.run(command) == 0
+    said = capsys.readouterr().out
+    assert "of new photos right, before any training" in said and "of 4 validation photos" in said
+    assert "red" in said and "blue" in said
+    assert cli.run([*command[:1], "/not/there", "--json"]) == 3
+    assert "/not/there" in json.loads(capsys.readouterr().out)["error"]

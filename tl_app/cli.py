@@ -25,6 +25,7 @@ from tl_app import api
 from tl_app.config import TrainConfig, field_type, option
 from tl_app.errors import UserError
 from tl_app.events import JOB_THREAD
+from tl_app.memory import keep_memory
 
 _STOPPED = object()
 
@@ -55,6 +56,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file name must not break a terminal that cannot show it
             stream.reconfigure(errors="backslashreplace")
+    keep_memory()
     code = run(sys.argv[1:])
     if any(thread.name.startswith(JOB_THREAD) for thread in threading.enumerate()):
         # A second Ctrl-C: the job is still in a batch, and an interpreter that waits for it would hang or abort.

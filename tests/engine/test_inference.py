@@ -224,7 +224,7 @@ def test_the_quicker_of_two_is_found() -> None:
     photos = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     assert inference._is_faster(sleeping(0.01), sleeping(0.05), photos)
     assert not inference._is_faster(sleeping(0.05), sleeping(0.01), photos)
-    assert not inference._is_faster(sleeping(0.02), sleeping(0.02), photos)
+    assert not inference._is_faster(sleeping(0.05), sleeping(0.05), photos)
 
 
 def test_the_batch_is_picked_once(

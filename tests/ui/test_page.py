@@ -47,6 +47,10 @@ def test_every_button_says_what_it_does(page: gr.Blocks):
     assert all(text.endswith(".") for text in said.values())
 
 
+def test_events_are_not_an_api(page: gr.Blocks):
+    assert {event.api_visibility for event in page.fns.values()} == {"private"}
+
+
 def test_nothing_on_the_page_comes_from_the_network():
     assert app.launch_options()["theme"]._stylesheets == []
     for name in ("style.css", "drop.html", "logo.svg"):

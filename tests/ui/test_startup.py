@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import gc
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 from tl_app.backbones.catalogue import list_backbones
 from tl_app.config import TrainConfig
 from tl_app.transfer.recipes import default_depth
-from tl_app.ui import settings
+from tl_app.ui import loading, settings
 from tl_app.ui.strip import stage_count
 
 MB = 1e6
@@ -120,6 +122,29 @@ def test_whoever_imports_torch_waits_for_the_thread_that_loads_it() -> None:
             assert waits and waits[0] < late[0], f"{module}: {function.name}"
             waiting.append(function.name)
     assert len(waiting) >= 10
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("module", ["json", "tl_app.not_there"])
+def test_all_wait_from_the_announcement_to_the_end_however_it_ends(
+    monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setattr(loading, "_MODULES", (module,))
+    monkeypatch.setattr(loading, "_link_torch", lambda: None)
+    monkeypatch.setattr("gc.freeze", lambda: None)
+    loading.announce()
+    try:
+        waiting = threading.Thread(target=loading.wait, daemon=True)
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        done: list[bool] = []
+        loading.in_background(lambda: done.append(loading._loaded.is_set())).join()
+        waiting.join(20)
+        assert not waiting.is_alive() and gc.isenabled()
+        assert done == ([True] if module == "json" else [])
+    finally:
+        loading._loaded.set()
 
 
 def test_memory_at_rest(seen: dict[str, Any]) -> None:

@@ -6,9 +6,6 @@ Knows nothing of networks or photos.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import functools
-import sys
 from collections.abc import Iterator
 
 import psutil
@@ -16,10 +13,6 @@ import torch
 from torch.nn import Module
 
 from tl_app.errors import ResourceError, UsageError
-
-# malloc.h of glibc.
-_MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = -3, -1, -8
-_KEPT_BYTES = 1 << 30
 
 _OUT_OF_MEMORY_TEXTS = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -191,19 +184,3 @@ def release_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
-
-
-@functools.cache
-def keep_memory() -> None:
-    """Keeps freed memory for the next batch instead of giving it back to the system after every layer.
-
-    With glibc's defaults each activation larger than 32 MiB at most is mapped anew and its pages are faulted in one
-    by one: forward passes on a CPU took twice as long here. Once per process; does nothing where libc is not glibc.
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
-        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
-        mallopt(_ARENA_MAX, 1)  # other threads' arenas cannot hold blocks of more than 64 MiB, nor keep them

@@ -21,10 +21,11 @@ from tl_app.engine.activations import fill, open_store
 from tl_app.engine.background import Report, with_progress
 from tl_app.engine.batches import Item
 from tl_app.engine.boundary import BoundaryStore
-from tl_app.engine.device import keep_memory, move, resolve_device
+from tl_app.engine.device import move, resolve_device
 from tl_app.engine.frozen import Frozen
 from tl_app.engine.inputs import Sampling
 from tl_app.events import Event
+from tl_app.memory import keep_memory
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,17 @@ from torch import Tensor, nn
 
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import openvino, speeds
-from tl_app.engine.device import has_bf16_units, keep_memory, precision_name, resolve_precision
+from tl_app.engine.device import has_bf16_units, precision_name, resolve_precision
 from tl_app.engine.evaluate import forward_in_parts
 from tl_app.engine.forms import Source, Way, first_right, once, seconds, source_of, ways
 from tl_app.engine.workers import Run
 from tl_app.errors import UsageError
+from tl_app.memory import keep_memory
 
 ENGINES = ("auto", "torch", "openvino")
 
-# For fewer images OpenVINO's import and conversion (half a second) take longer than what it saves.
-ENOUGH_FOR_OPENVINO = 5000
+# For fewer images OpenVINO's import and conversion (0.4 s more) take longer than what it saves in small networks.
+ENOUGH_FOR_OPENVINO = 3000
 
 # How far results may be from those of the network as it was, |difference| / |result| over a few photos. Folding and
 # fusing change the order of float32 sums and what is multiplied first, which moves results by about 1e-6.

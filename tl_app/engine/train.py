@@ -25,7 +25,6 @@ from tl_app.engine.activations import Plan
 from tl_app.engine.background import Report, with_progress
 from tl_app.engine.checkpoints import LAST, START, Position
 from tl_app.engine.device import (
-    keep_memory,
     move,
     one_thread,
     precision_name,
@@ -40,6 +39,7 @@ from tl_app.engine.inputs import Inputs, Sampling, from_photos
 from tl_app.errors import DivergedError, Interrupted
 from tl_app.events import Event, Finished, Notice, PhaseStarted, RolledBack
 from tl_app.files import remove_leftovers
+from tl_app.memory import keep_memory
 from tl_app.transfer.freezing import set_depth
 from tl_app.transfer.optimisers import build_optimizer
 from tl_app.transfer.recipes import plan

@@ -164,19 +164,19 @@ def _explain_buttons() -> None:
 def _wire_photos(data: DataTab, train: TrainTab, tabs: gr.Tabs) -> None:
     """Photos chosen on the Data tab reach the form, and two clicks are enough to train."""
     form, told_of = train.settings.form, train.settings.acts.photos_chosen
-    network = [data.source, form["backbone"]]
-    answer = data.answer
+    network, answer = [data.source, form["backbone"]], data.answer
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
     asked = {"inputs": data.source, "inputs_kwargs": {name: form[name] for name in first_answer.FIELDS}}
     for chosen in data.scan:
-        chosen.success(answer.acts.photos_chosen, outputs=answer.shown, show_progress="hidden", **asked)
-        told = chosen.success(told_of, network, train.settings.photos, show_progress="hidden")
-        told.then(train.acts.redraw, data.source, train.live, show_progress="hidden")
+        # Side by side: Start is ready, and the first answer begins, whether the catalogue is there or not.
+        chosen.success(train.acts.redraw, data.source, train.live, **quiet)
+        chosen.success(answer.acts.photos_chosen, outputs=answer.shown, **asked, **quiet)
+        chosen.success(told_of, network, train.settings.photos, **quiet)
     data.to_train.click(_go_to("train"), None, tabs, queue=False, show_progress="hidden")
     started = data.quick_start.click(
         train.acts.start, [data.source, train.settings.run_name], train.live, inputs_kwargs=form
     )
     started.success(_go_to("train"), None, tabs, show_progress="hidden")
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
     answer.ask.click(answer.acts.ask, outputs=answer.shown, **asked, **quiet)
     answer.stop.click(answer.acts.stop, data.source, answer.shown, **quiet)
 

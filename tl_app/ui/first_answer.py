@@ -50,8 +50,8 @@ def build(work: Workspace) -> FirstAnswer:
     with gr.Column(visible=False, elem_id="tl-answer") as panel:
         card = html(elem_id="tl-answer-card")
         with gr.Row(elem_classes=["tl-buttons"]):
-            ask = gr.Button("Ask again", size="sm", elem_id="tl-ask", min_width=120)
-            stop = gr.Button("Stop", size="sm", visible=False, elem_id="tl-ask-stop", min_width=120)
+            ask = gr.Button("Ask again", size="sm", elem_id="tl-ask", min_width=150)
+            stop = gr.Button("Stop", size="sm", visible=False, elem_id="tl-ask-stop", min_width=150)
     seen = gr.State(None)
     return FirstAnswer(seen, ask, stop, [seen, panel, card, ask, stop], Acts(work))
 
