@@ -13,7 +13,7 @@ PACKAGE = ROOT / "tl_app"
 
 # From the bottom up; a module may import from rows above its own here, and from its own row.
 LAYERS: list[set[str]] = [
-    {"errors", "events", "config", "resources", "files", "caches", "memory"},
+    {"errors", "events", "config", "resources", "files", "caches", "memory", "words"},
     {"data"},
     {"backbones"},
     {"transfer"},
@@ -38,6 +38,7 @@ NO_TORCH_AT_THE_TOP = {
     "runs",
     "snapshot",
     "terminal",
+    "words",
 }
 
 

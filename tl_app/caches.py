@@ -127,8 +127,9 @@ def folder(kind: str, key: str) -> Path:
         OSError: The cache cannot be written.
     """
     path = resources.cache_dir() / kind / key
-    path.mkdir(parents=True, exist_ok=True)
-    os.utime(path)
+    with _locked():  # or it may be removed between the two calls
+        path.mkdir(parents=True, exist_ok=True)
+        os.utime(path)
     return path
 
 

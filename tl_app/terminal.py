@@ -15,26 +15,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tl_app import events
+from tl_app import events, words
 
 if TYPE_CHECKING:
     from tl_app.caches import CacheInfo, Cleared
     from tl_app.evaluation import EvaluationResult
     from tl_app.probing import ProbeResult
     from tl_app.runs import TrainResult
-
-
-def percent(share: float | None) -> str:
-    """``0.9412`` as ``94.1 %``; a dash when there is none."""
-    return "–" if share is None else f"{100 * share:.1f} %"
-
-
-def size(size_bytes: int) -> str:
-    """``26200000`` as ``26.2 MB``."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:.1f} {unit}"
-    return f"{size_bytes} bytes"
 
 
 class TrainDisplay:
@@ -78,7 +65,7 @@ class TrainDisplay:
                 share = event.trainable_parameters / max(1, event.total_parameters)
                 self._console.print(
                     f"Training {event.trainable_parameters:,} of {event.total_parameters:,} parameters "
-                    f"({percent(share)}) on {event.device}, {event.precision}, batches of {event.batch_size}.",
+                    f"({words.percent(share)}) on {event.device}, {event.precision}, batches of {event.batch_size}.",
                     style="dim",
                 )
             case events.StepDone():
@@ -93,8 +80,8 @@ class TrainDisplay:
 
     def _epoch(self, event: events.EpochDone) -> None:
         self._console.print(  # 80 columns, so that it stays one line
-            f"epoch {event.epoch:3d}  train loss {event.train_loss:.3f}, {percent(event.train_accuracy)}  "
-            f"val loss {event.val_loss:.3f}, {percent(event.val_accuracy)}  "
+            f"epoch {event.epoch:3d}  train loss {event.train_loss:.3f}, {words.percent(event.train_accuracy)}  "
+            f"val loss {event.val_loss:.3f}, {words.percent(event.val_accuracy)}  "
             f"{event.epoch_seconds:.1f} s{'  best' if event.is_best else ''}",
             soft_wrap=True,
         )
@@ -113,7 +100,7 @@ def show_result(result: TrainResult) -> None:
     console = _console()
     if result.best_epoch:
         console.print(
-            f"[bold]Validation accuracy {percent(result.val_accuracy)}[/] "
+            f"[bold]Validation accuracy {words.percent(result.val_accuracy)}[/] "
             f"(epoch {result.best_epoch} of {result.epochs}, {result.val_images} photos) in {result.seconds:.0f} s."
         )
     console.print(f"Run: {result.run}", soft_wrap=True, markup=False)
@@ -127,13 +114,13 @@ def show_evaluation(result: EvaluationResult) -> None:
     """Accuracy, in all and per class."""
     console = _console()
     console.print(
-        f"[bold]Accuracy {percent(result.accuracy)}[/], loss {result.loss:.3f}, "
+        f"[bold]Accuracy {words.percent(result.accuracy)}[/], loss {result.loss:.3f}, "
         f"on {result.images} photos ({result.split}) of {escape(result.data)}",
         soft_wrap=True,
     )
     table = _table("class", "photos", "right")
     for label, row in result.per_class.items():
-        table.add_row(escape(label), f"{row['images']:.0f}", percent(row["accuracy"]))
+        table.add_row(escape(label), f"{row['images']:.0f}", words.percent(row["accuracy"]))
     console.print(table)
     _show_left_out(console, list(result.left_out.items()))
 
@@ -142,24 +129,24 @@ def show_probe(result: ProbeResult) -> None:
     """Accuracy with its spread, before any training, in all and per class."""
     console = _console()
     console.print(
-        f"[bold]About {percent(result.accuracy)} (±{100 * result.spread:.1f}) of new photos right[/], before any "
+        f"[bold]About {words.percent(result.accuracy)} (±{100 * result.spread:.1f}) of new photos right[/], before any "
         f"training, in {result.seconds:.1f} s.",
         soft_wrap=True,
     )
     val = (
-        f"; {percent(result.val_accuracy)} of {result.val_images} validation photos"
+        f"; {words.percent(result.val_accuracy)} of {result.val_images} validation photos"
         if result.val_images
         else ""
     )
     console.print(
         f"{result.backbone}, {result.probed_images} training photos, {result.folds} folds{val}. "
-        f"Always naming the largest class: {percent(result.largest_share)}.",
+        f"Always naming the largest class: {words.percent(result.largest_share)}.",
         soft_wrap=True,
         style="dim",
     )
     table = _table("class", "photos", "right")
     for label, row in result.per_class.items():
-        table.add_row(escape(label), f"{row['images']:.0f}", percent(row["accuracy"]))
+        table.add_row(escape(label), f"{row['images']:.0f}", words.percent(row["accuracy"]))
     console.print(table)
 
 
@@ -170,8 +157,12 @@ def show_predictions(values: dict[str, Any]) -> None:
         if "error" in row:
             table.add_row(escape(row["path"]), f"[red]{escape(row['error'])}[/]", "", "")
         else:
-            rest = ", ".join(f"{each['label']} {percent(each['confidence'])}" for each in row["top"][1:3])
-            table.add_row(escape(row["path"]), escape(row["label"]), percent(row["confidence"]), escape(rest))
+            rest = ", ".join(
+                f"{each['label']} {words.percent(each['confidence'])}" for each in row["top"][1:3]
+            )
+            table.add_row(
+                escape(row["path"]), escape(row["label"]), words.percent(row["confidence"]), escape(rest)
+            )
     _console().print(table)
 
 
@@ -211,18 +202,20 @@ def show_cache(info: CacheInfo) -> None:
     table = _table("kind", "entries", "size", "last used (UTC)")
     for kind in info.kinds:
         when = kind.last_used.replace("T", " ").rstrip("Z")
-        table.add_row(kind.kind, f"{kind.entries:,}", size(kind.bytes), when)
+        table.add_row(kind.kind, f"{kind.entries:,}", words.size(kind.bytes), when)
     if info.kinds:
         console.print(table)
     console.print(
-        f"{size(info.total_bytes)} of {size(info.budget_bytes)} in {info.where}", soft_wrap=True, markup=False
+        f"{words.size(info.total_bytes)} of {words.size(info.budget_bytes)} in {info.where}",
+        soft_wrap=True,
+        markup=False,
     )
 
 
 def show_cleared(cleared: Cleared) -> None:
     """What is free again, and what stayed."""
     console = _console()
-    console.print(f"{size(cleared.freed_bytes)} are free again.")
+    console.print(f"{words.size(cleared.freed_bytes)} are free again.")
     for name in cleared.kept:
         console.print(f"In use, so it stays: {name}", style="yellow", markup=False)
 
@@ -234,7 +227,7 @@ def show_runs(values: dict[str, Any]) -> None:
         table.add_row(
             escape(row["name"]),
             row["state"],
-            percent(row["val_accuracy"]),
+            words.percent(row["val_accuracy"]),
             f"{row['epochs_done']}/{row['epochs']}",
             row["backbone"],
             row["recipe"],

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tl_app import words
+
 # What all views of all training photos together may cost: about a minute of two CPU cores, or of a graphics card.
 # In operations, not in seconds, so that the same command gives the same views however busy the machine is.
 _VIEWS_FLOPS = {"cpu": 2e13, "mps": 1e14, "cuda": 2e15}
@@ -89,14 +91,14 @@ def keep(costs: Costs, views: int, mode: str) -> tuple[bool, str]:
         return False, "The frozen stages run in every step, as asked."
     if amount > costs.limit_bytes:
         return False, (
-            f"The frozen stages run in every step: their output would take {_size(amount)}, and the cache may take "
-            f"{_size(costs.limit_bytes)}."
+            f"The frozen stages run in every step: their output would take {words.size(amount)}, "
+            f"and the cache may take {words.size(costs.limit_bytes)}."
         )
     kept, every_step = costs.kept_seconds(views), costs.every_step_seconds
     if mode == "auto" and kept > 1.1 * every_step:
         return False, (
-            f"The frozen stages run in every step, about {_time(every_step)} in all: to keep their output would take "
-            f"{_time(kept)} and {_size(amount)}."
+            f"The frozen stages run in every step, about {words.about(every_step)} in all: to keep their output "
+            f"would take {words.about(kept)} and {words.size(amount)}."
         )
     return True, _kept_sentence(costs, views)
 
@@ -106,20 +108,7 @@ def _kept_sentence(costs: Costs, views: int) -> str:
     if views > 1:
         photos += f", {views} views of each training photo"
     return (
-        f"The frozen stages run once, about {_time(costs.fill_seconds(views))} for {photos}, and their output "
-        f"({_size(costs.kept_bytes(views))}) is kept; in every step they would take {_time(costs.every_step_seconds)}."
+        f"The frozen stages run once, about {words.about(costs.fill_seconds(views))} for {photos}, and their output "
+        f"({words.size(costs.kept_bytes(views))}) is kept; in every step they would take "
+        f"{words.about(costs.every_step_seconds)}."
     )
-
-
-def _size(amount: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit in ("B", "kB") else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

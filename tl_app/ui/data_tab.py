@@ -8,11 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from tl_app import plots
+from tl_app import plots, words
 from tl_app.data.index import DatasetIndex
 from tl_app.data.sources import sample_data
 from tl_app.errors import UsageError
-from tl_app.ui import first_answer, markup, paths, theme, thumbnails, words, workspace
+from tl_app.ui import first_answer, markup, paths, theme, thumbnails, workspace
 from tl_app.ui.blocks import figure, html
 from tl_app.ui.first_answer import FirstAnswer
 from tl_app.ui.toasts import toasts

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from tl_app import words
 from tl_app.errors import UserError
-from tl_app.ui import form, markup, status, words
+from tl_app.ui import form, markup, status
 from tl_app.ui.blocks import html
 from tl_app.ui.prober import Standing
 from tl_app.ui.workspace import Workspace

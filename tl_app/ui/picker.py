@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tl_app import words
 from tl_app.errors import UsageError
-from tl_app.ui import loading, markup, words
+from tl_app.ui import loading, markup
 
 if TYPE_CHECKING:
     from tl_app.backbones.catalogue import BackboneSpec, WeightChoice

@@ -11,12 +11,12 @@ from typing import Any
 
 import gradio as gr
 
-from tl_app import history, plots, reproduce, runs
+from tl_app import history, plots, reproduce, runs, words
 from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
 from tl_app.runs import RunInfo
 from tl_app.snapshot import snapshot_of
-from tl_app.ui import form, markup, status, theme, words
+from tl_app.ui import form, markup, status, theme
 from tl_app.ui.blocks import figure, html
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace

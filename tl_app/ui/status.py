@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tl_app import words
 from tl_app.backbones.naming import family_and_label
 from tl_app.snapshot import Snapshot
-from tl_app.ui import markup, words
+from tl_app.ui import markup
 
 _KINDS = {"starting": "running", "stopping": "stopped"}
 

@@ -11,10 +11,10 @@ from typing import Any
 import gradio as gr
 import psutil
 
-from tl_app import caches
+from tl_app import caches, words
 from tl_app.caches import CacheInfo
 from tl_app.errors import ResourceError
-from tl_app.ui import markup, words
+from tl_app.ui import markup
 from tl_app.ui.blocks import html
 from tl_app.ui.toasts import toasts
 

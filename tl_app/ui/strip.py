@@ -9,7 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from tl_app.ui import loading, theme, words
+from tl_app import words
+from tl_app.ui import loading, theme
 
 _TEMPLATE = (
     '<div class="tl-strip">'

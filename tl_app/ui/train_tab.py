@@ -8,11 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from tl_app import plots
+from tl_app import plots, words
 from tl_app.data.index import DatasetIndex
 from tl_app.errors import UsageError
 from tl_app.snapshot import Snapshot
-from tl_app.ui import form, markup, settings, status, words
+from tl_app.ui import form, markup, settings, status
 from tl_app.ui.blocks import figure, html
 from tl_app.ui.settings import Settings
 from tl_app.ui.toasts import toasts

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from tl_app import runs
+from tl_app import runs, words
 from tl_app.data.decode import EXTENSIONS
 from tl_app.errors import PhotoError, UsageError
 from tl_app.runs import RunInfo
-from tl_app.ui import markup, picker, theme, thumbnails, words
+from tl_app.ui import markup, picker, theme, thumbnails
 from tl_app.ui.blocks import html
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace

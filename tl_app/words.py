@@ -34,6 +34,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def about(seconds: float) -> str:
+    """A stretch of time that is only roughly known."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
 def moment(iso: str) -> str:
     """A date and time in this machine's time zone; text that is none stays as it is."""
     try:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from tl_app import words
 from tl_app.events import Notice
 from tl_app.snapshot import Snapshot
-from tl_app.ui import markup, status, words
+from tl_app.ui import markup, status
 
 
 @pytest.mark.parametrize(
