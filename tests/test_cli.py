@@ -303,5 +303,20 @@ def test_a_defect_still_ends_with_one_object(
     assert code in (3, 4) and answer["error"]
 
 
+def test_a_command_ends_quietly(run: dict[str, Any], photos: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tl_app",
+        "predict",
+        run["run"],
+        str(photos / "red" / "00.png"),
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["predictions"][0]["label"] in ("red", "blue")
+    assert "leak" not in done.stderr and "Exception ignored" not in done.stderr
+
+
 def _epochs_done(folder: Path) -> int:
     return next((info.epochs_done for info in runs.list_runs(folder)), 0)

@@ -13,7 +13,6 @@ import io
 import json as jsonlib
 import os
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +23,7 @@ import typer
 from tl_app import api
 from tl_app.config import TrainConfig, field_type, option
 from tl_app.errors import UserError
-from tl_app.events import JOB_THREAD
-from tl_app.memory import keep_memory
+from tl_app.memory import keep_memory, without_collector
 
 _STOPPED = object()
 
@@ -58,12 +56,12 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     keep_memory()
     code = run(sys.argv[1:])
-    if any(thread.name.startswith(JOB_THREAD) for thread in threading.enumerate()):
-        # A second Ctrl-C: the job is still in a batch, and an interpreter that waits for it would hang or abort.
+    # Nothing is left to do, but Python would first free every object, which takes a second with torch's. And after a
+    # second Ctrl-C a job is still in a batch: an interpreter that waits for it would hang or abort.
+    with contextlib.suppress(OSError):  # nobody reads any more
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    os._exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -113,6 +111,12 @@ def _print(as_json: bool, work: Callable[[], Any], show: Callable[[Any], None]) 
     with contextlib.redirect_stdout(sys.stderr):
         result = work()
     print(jsonlib.dumps(api.as_json(result), default=str))
+
+
+def _import_torch() -> None:
+    """For commands that need it; the first of their imports would bring it along, with the collector at work."""
+    with without_collector():
+        import tl_app.backbones.staged  # noqa: F401
 
 
 @app.command()
@@ -186,6 +190,7 @@ def _train(as_json: bool, work: Callable[[Callable[[Any], None]], Any]) -> objec
 
     def watched() -> Any:
         nonlocal stopped
+        _import_torch()
         with terminal.TrainDisplay() as display:
             result = work(display.show)
         stopped = result.state == "stopped"
@@ -208,6 +213,7 @@ def evaluate(
     from tl_app import terminal
 
     def work() -> Any:
+        _import_torch()
         return api.evaluate(run, data, split=split, device=device, runs_dir=runs_dir)
 
     _print(json, work, terminal.show_evaluation)
@@ -226,6 +232,7 @@ def probe(
     from tl_app import terminal
 
     def work() -> Any:
+        _import_torch()
         with terminal.TrainDisplay() as display:
             return api.probe(
                 data, on_event=display.show, backbone=backbone, weights=weights, device=device, seed=seed
@@ -249,6 +256,7 @@ def predict(
     from tl_app import terminal
 
     def work() -> dict[str, Any]:
+        _import_torch()
         found = api.predict(run, images, top=top, device=device, runs_dir=runs_dir)
         return {"run": run, "predictions": [_prediction(each) for each in found]}
 

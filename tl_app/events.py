@@ -107,8 +107,6 @@ class Finished:
     images_per_second: float
 
 
-JOB_THREAD = "tl-app job"  # how the name of a job's thread begins
-
 Event = Progress | Notice | PhaseStarted | StepDone | EpochDone | CheckpointSaved | RolledBack | Finished
 
 _KINDS: dict[str, type[Any]] = {

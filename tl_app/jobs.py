@@ -19,7 +19,7 @@ from tl_app import history, resources, runs
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, relocate, scan
 from tl_app.errors import Interrupted, ResourceError, UsageError, UserError
-from tl_app.events import JOB_THREAD, CheckpointSaved, EpochDone, Event, Finished, Progress
+from tl_app.events import CheckpointSaved, EpochDone, Event, Finished, Progress
 from tl_app.files import write_json
 from tl_app.locks import DeviceLock
 from tl_app.runs import TrainResult
@@ -45,7 +45,7 @@ class Job:
         self._stopping = threading.Event()
         # Not Thread.join: Ctrl-C in it makes Python 3.11 take a running thread for dead.
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"{JOB_THREAD} {path.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"tl-app job {path.name}", daemon=True)
         self._listener: Listener | None = None
         self._done: Callable[[], None] = lambda: None
 

@@ -1,13 +1,17 @@
-"""How the C library hands out memory: one setting, made once per process, before threads that compute are started.
+"""How memory is handed out and searched for garbage: settings of the whole process.
 
-Imports no torch, so that it can be made first of all.
+Imports no torch, so that they can be made first of all.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes
 import functools
+import gc
 import sys
+from collections.abc import Iterator
 
 # malloc.h of glibc.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = -3, -1, -8
@@ -29,3 +33,21 @@ def keep_memory() -> None:
         mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
         mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
         mallopt(_ARENA_MAX, 1)  # other threads' arenas cannot hold blocks of more than 64 MiB, nor keep them
+
+
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """For imports of large libraries: what they make is not garbage, and nobody looks for any among it later.
+
+    The half million objects of torch and torchvision make Python's collector search again and again, for 0.6 s of the
+    2.5 s that importing them takes here.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        atexit.register(gc.unfreeze)  # libraries that count their objects at the end would report leaks
+        if was_enabled:
+            gc.enable()

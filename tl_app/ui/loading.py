@@ -7,16 +7,16 @@ nothing of the page.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ctypes
-import gc
 import importlib
 import importlib.util
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+
+from tl_app.memory import without_collector
 
 # What the first scan, training and prediction would wait for otherwise.
 _MODULES = ("tl_app.backbones.weights", "tl_app.engine.train", "tl_app.predictor")
@@ -48,19 +48,13 @@ def in_background(then: Callable[[], None]) -> threading.Thread:
 
 
 def _load(then: Callable[[], None]) -> None:
-    # Half a million new objects make the collector search again and again for garbage that is not there: 1.4 s of
-    # 4.5 s, and up to 0.4 s in one piece, in which no request is answered.
-    gc.disable()
     try:
-        _link_torch()
-        for name in _MODULES:
-            importlib.import_module(name)
+        with without_collector():  # which takes up to 0.4 s in one piece, in which no request is answered
+            _link_torch()
+            for name in _MODULES:
+                importlib.import_module(name)
     finally:
         _loaded.set()
-        # What was loaded stays; later searches need not look at it either, or each would stop the server as long.
-        gc.freeze()
-        gc.enable()
-        atexit.register(gc.unfreeze)  # libraries that count their objects at the end would report leaks
     then()
 
 
