@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app test lint slow clean
+.PHONY: app test lint slow bundled clean
 
 app: $(VENV)/.installed
 	$(BIN)/python app.py
@@ -32,6 +32,10 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	@test -x $(BIN)/pip && $(BIN)/python -m pip install -e ".[test]" || $(PYTHON) -m pip --python $(BIN)/python install -e ".[test]"
 	@touch $@ $(VENV)/.installed
+
+# The bundled backbone, from Caltech-101's folder: make bundled PHOTOS=caltech101/
+bundled: $(VENV)/.installed
+	$(BIN)/python assets/bundled/make.py $(PHOTOS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -109,7 +109,8 @@ def test_backbones_lists_every_architecture(capsys: pytest.CaptureFixture[str]) 
 
     code, answer, _ = call(capsys, "backbones")
     names = {each["name"] for each in answer["backbones"]}
-    assert code == 0 and names == set(torchvision.models.list_models(module=torchvision.models))
+    assert code == 0 and names == {"bundled", *torchvision.models.list_models(module=torchvision.models)}
+    assert [each["name"] for each in answer["backbones"] if each["bundled"]] == ["bundled"]
     assert all(each["weights"] and each["stages"] for each in answer["backbones"])
     _, answer, _ = call(capsys, "backbones", "vit_b_16")
     (vit,) = (each for each in answer["backbones"] if each["name"] == "vit_b_16")
@@ -211,7 +212,18 @@ def test_help_is_quick() -> None:
         [sys.executable, "-m", "tl_app", "--help"], capture_output=True, text=True, check=True
     )
     assert time.monotonic() - started < 5
-    for command in ("ui", "train", "resume", "evaluate", "predict", "backbones", "inspect", "runs", "cache"):
+    for command in (
+        "ui",
+        "train",
+        "pretrain",
+        "resume",
+        "evaluate",
+        "predict",
+        "backbones",
+        "inspect",
+        "runs",
+        "cache",
+    ):
         assert f" {command} " in done.stdout
 
 
@@ -316,6 +328,49 @@ def test_a_command_ends_quietly(run: dict[str, Any], photos: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["predictions"][0]["label"] in ("red", "blue")
     assert "leak" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+def test_a_source_model_is_made_and_started_from(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--runs-dir", str(tmp_path))
+    tiny = [word for word in TINY if word not in ("--recipe", "full")]
+    code, made, _ = call(capsys, "pretrain", str(photos), *tiny, "--name", "mine", *where)
+    assert code == 0 and made["lineage"] == ["photos"] and made["shared_layers"] == []
+    settings = ("--epochs", "1", "--device", "cpu", "--name", "next", *where)
+    code, result, err = call(capsys, "train", str(photos), "--weights", "run:mine", *settings)
+    assert code == 0 and result["backbone"] == made["backbone"], err
+    assert result["lineage"] == ["photos", "photos"] and result["task_layers"] == ["head"]
+    assert "Shared with photos: the" in " ".join(err.split()) and "specific: the head" in " ".join(
+        err.split()
+    )
+    code, listed, _ = call(capsys, "runs", *where)
+    assert [run["lineage"] for run in listed["runs"]] == [["photos", "photos"], ["photos"]]
+    assert cli.run(["train", str(photos), "--weights", "run:mine", *settings[:4], *where]) == 0
+    shown = capsys.readouterr().out
+    assert "photos → photos:" in shown and "the head task-specific" in shown
+    code, answer, _ = call(capsys, "pretrain", str(photos), "--recipe", "head")
+    assert code == 2 and "--recipe" in answer["error"]
+
+
+def test_without_a_network_the_bundled_backbone_is_there(photos: Path, tmp_path: Path) -> None:
+    """Nothing on disk, and a proxy that refuses: a first training, and one that would need a download."""
+    env = os.environ | {
+        "TORCH_HOME": str(tmp_path / "torch"),
+        "https_proxy": "http://127.0.0.1:9",
+        "no_proxy": "",
+    }
+
+    def run(*words: str) -> tuple[int, dict[str, Any], str]:
+        command = [sys.executable, "-m", "tl_app", *words, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
+        return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+    code, result, err = run("train", str(photos), "--epochs", "1", "--device", "cpu")
+    assert code == 0 and result["backbone"] == "bundled" and "Traceback" not in err
+    assert result["lineage"] == ["ImageNet-1K (teacher)", "Caltech-101", "photos"]
+    code, answer, err = run("train", str(photos), "--epochs", "1", "--backbone", "resnet18")
+    assert code == 4 and "bundled BUNDLED" in answer["error"] and "Traceback" not in err
 
 
 def _epochs_done(folder: Path) -> int:

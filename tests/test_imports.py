@@ -15,12 +15,12 @@ PACKAGE = ROOT / "tl_app"
 LAYERS: list[set[str]] = [
     {"errors", "events", "config", "resources", "files", "caches", "memory", "words"},
     {"data"},
-    {"backbones"},
+    {"backbones", "references", "runs"},
     {"transfer"},
     {"engine"},
-    {"history", "reproduce", "locks", "runs", "snapshot", "predictor", "plots"},
+    {"history", "reproduce", "locks", "snapshot", "predictor", "plots"},
     {"evaluation", "jobs", "probing"},
-    {"api", "terminal"},
+    {"api", "rows", "terminal"},
     {"cli", "ui"},
     {"__main__", "__init__"},
 ]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         list_runs,
         load_predictor,
         predict,
+        pretrain,
         probe,
         resume,
         train,
@@ -36,7 +37,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     **dict.fromkeys(
-        "evaluate inspect list_backbones list_runs load_predictor predict probe resume train".split(), "api"
+        "evaluate inspect list_backbones list_runs load_predictor predict pretrain probe resume train".split(),
+        "api",
     ),
     "TrainConfig": "config",
     **dict.fromkeys(("DataError", "ResourceError", "UsageError", "UserError"), "errors"),
@@ -67,6 +69,7 @@ __all__ = [
     "list_runs",
     "load_predictor",
     "predict",
+    "pretrain",
     "probe",
     "resume",
     "train",

@@ -14,6 +14,7 @@ from tl_app import resources, runs
 from tl_app.config import TrainConfig, depth_settings
 from tl_app.errors import DataError, Interrupted
 from tl_app.events import Event
+from tl_app.references import BACKBONE_PREFIX, located
 from tl_app.runs import RunInfo, TrainResult
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from tl_app.jobs import Job, Worker
     from tl_app.predictor import Prediction, Predictor
     from tl_app.probing import ProbeResult
-
-BACKBONE_PREFIX = "backbone:"  # "backbone:resnet18" names a pretrained network where a run is asked for
 
 
 def train(
@@ -45,7 +44,7 @@ def train(
         name: Of the run; None for an automatic one.
         runs_dir: Where the run is kept; None for the user's own folder.
         on_event: Called from the job's thread with each event.
-        recipe: ``head``, ``partial``, ``full`` or ``scratch``.
+        recipe: ``head``, ``partial``, ``full``, ``scratch`` or ``pretrain``.
         freeze: A number of stages, ``"head"`` or ``"none"``.
         **settings: Any other field of :class:`tl_app.TrainConfig`.
 
@@ -60,6 +59,31 @@ def train(
     config = TrainConfig.from_dict(values)
     worker = _worker(runs_dir)
     return _wait(worker.start(config, name=name, listener=on_event))
+
+
+def pretrain(
+    data: str | Path,
+    *,
+    name: str | None = None,
+    runs_dir: str | Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    **settings: Any,
+) -> TrainResult:
+    """Makes a source model: trains a backbone on a source task, for other runs to start from.
+
+    It starts from random weights unless ``weights`` names some. ``train(..., weights="run:NAME")`` starts from it.
+
+    Args:
+        data: As for :func:`train`.
+        name: Of the run; None for an automatic one.
+        runs_dir: Where the run is kept; None for the user's own folder.
+        on_event: Called from the job's thread with each event.
+        **settings: Any other field of :class:`tl_app.TrainConfig`, such as ``teacher="backbone:mobilenet_v2"``.
+
+    Raises:
+        UserError: Settings, photos or machine do not fit.
+    """
+    return train(data, name=name, runs_dir=runs_dir, on_event=on_event, recipe="pretrain", **settings)
 
 
 def resume(
@@ -170,7 +194,8 @@ def probe(
     from tl_app.jobs import scanned
     from tl_app.probing import probe as probing
 
-    config, stopping = TrainConfig.from_dict({**settings, "data": str(data)}), threading.Event()
+    config = located(TrainConfig.from_dict({**settings, "data": str(data)}), _folder(None))
+    stopping = threading.Event()
     steps = probing(config, scanned(config, on_event), stopping.is_set)
     try:
         while True:
@@ -249,6 +274,9 @@ def _folder(runs_dir: str | Path | None) -> Path:
 
 
 def _worker(runs_dir: str | Path | None) -> Worker:
+    from tl_app.memory import keep_memory
+
+    keep_memory()  # before torch is imported, where it is not yet
     from tl_app.jobs import Worker
 
     return Worker(_folder(runs_dir))

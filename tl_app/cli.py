@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_app import api
+from tl_app import api, rows
 from tl_app.config import TrainConfig, field_type, option
 from tl_app.errors import UserError
 from tl_app.memory import keep_memory, without_collector
@@ -142,12 +142,18 @@ def train(data: str, name: str | None, runs_dir: Path | None, json: bool, **sett
     return _train(json, lambda show: api.train(data, name=name, runs_dir=runs_dir, on_event=show, **given))
 
 
-def _train_signature() -> signatures.Signature:
-    """``train``'s parameters, with one option per config field, so that the two cannot drift apart."""
+def pretrain(data: str, name: str | None, runs_dir: Path | None, json: bool, **settings: Any) -> object:
+    """Make a source model: train a backbone on a folder of photos, to start other runs from (--weights run:NAME)."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    return _train(json, lambda show: api.pretrain(data, name=name, runs_dir=runs_dir, on_event=show, **given))
+
+
+def _train_signature(without: tuple[str, ...]) -> signatures.Signature:
+    """Parameters with one option per config field, so that the two cannot drift apart."""
     keyword = signatures.Parameter.KEYWORD_ONLY
     parameters = [signatures.Parameter("data", signatures.Parameter.POSITIONAL_OR_KEYWORD, annotation=Data)]
     for spec in dataclasses.fields(TrainConfig):
-        if spec.name == "data":
+        if spec.name == "data" or spec.name in without:
             continue
         plain = str if spec.name == "freeze" else field_type(spec)[0]
         declared = typer.Option(
@@ -171,10 +177,13 @@ def _metavar(spec: dataclasses.Field[Any]) -> str | None:
     return "|".join(spec.metadata["choices"]) if spec.metadata["choices"] else None
 
 
-_signature = _train_signature()
-train.__signature__ = _signature  # type: ignore[attr-defined]
-train.__annotations__ = {name: parameter.annotation for name, parameter in _signature.parameters.items()}
-app.command()(train)
+for _command, _signature in (
+    (train, _train_signature(())),
+    (pretrain, _train_signature(("recipe", "freeze"))),
+):
+    _command.__signature__ = _signature  # type: ignore[attr-defined]
+    _command.__annotations__ = {name: each.annotation for name, each in _signature.parameters.items()}
+    app.command()(_command)
 
 
 @app.command()
@@ -258,21 +267,9 @@ def predict(
     def work() -> dict[str, Any]:
         _import_torch()
         found = api.predict(run, images, top=top, device=device, runs_dir=runs_dir)
-        return {"run": run, "predictions": [_prediction(each) for each in found]}
+        return {"run": run, "predictions": [rows.prediction(each) for each in found]}
 
     _print(json, work, terminal.show_predictions)
-
-
-def _prediction(prediction: Any) -> dict[str, Any]:
-    if prediction.error:
-        return {"path": prediction.path, "error": prediction.error}
-    top = [{"label": label, "confidence": confidence} for label, confidence in prediction.top]
-    return {
-        "path": prediction.path,
-        "label": prediction.label,
-        "confidence": prediction.confidence,
-        "top": top,
-    }
 
 
 @app.command()
@@ -284,20 +281,9 @@ def backbones(
 
     _print(
         json,
-        lambda: {"backbones": [_backbone(spec) for spec in api.list_backbones(search)]},
+        lambda: {"backbones": [rows.backbone(spec) for spec in api.list_backbones(search)]},
         terminal.show_backbones,
     )
-
-
-def _backbone(spec: Any) -> dict[str, Any]:
-    from tl_app.backbones.staged import stage_parameters
-    from tl_app.backbones.weights import is_on_disk
-
-    values = dataclasses.asdict(spec)
-    for choice, listed in zip(spec.weights, values["weights"], strict=True):
-        listed["on_disk"] = is_on_disk(choice)
-    values["stages"] = [name for name, _ in stage_parameters(spec.name)[:-1]]
-    return values
 
 
 @app.command()
@@ -334,32 +320,9 @@ def list_runs(runs_dir: RunsDir = None, json: Json = False) -> None:
     from tl_app import terminal
 
     def work() -> dict[str, Any]:
-        return {"runs": [_run(info) for info in api.list_runs(runs_dir)]}
+        return {"runs": [rows.run(info) for info in api.list_runs(runs_dir)]}
 
     _print(json, work, terminal.show_runs)
-
-
-def _run(info: Any) -> dict[str, Any]:
-    from tl_app.reproduce import command_line
-
-    return {
-        "run": str(info.path),
-        "name": info.name,
-        "state": info.state,
-        "created": info.created,
-        "data": info.config.data,
-        "backbone": info.config.backbone,
-        "recipe": info.config.recipe,
-        "frozen_stages": info.config.freeze,
-        "epochs_done": info.epochs_done,
-        "epochs": info.config.epochs,
-        "best_epoch": info.best_epoch,
-        "val_accuracy": info.val_accuracy,
-        "val_loss": info.val_loss,
-        "resumable": info.resumable,
-        "message": info.message,
-        "command": command_line(info.asked),
-    }
 
 
 cache = typer.Typer(help="See, clear or limit what is kept on disk to be fast.", no_args_is_help=True)

@@ -16,13 +16,15 @@ from typing import Any
 
 from tl_app.errors import UsageError
 
-RECIPES = ("head", "partial", "full", "scratch")
+RECIPES = ("head", "partial", "full", "scratch", "pretrain")
+STARTS = ("copy", "average", "scratch")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 AUGMENTATIONS = ("none", "light", "strong")
 BATCHNORMS = ("auto", "keep", "adapt")
 PRECISIONS = ("auto", "fp32", "bf16")
 CACHES = ("auto", "on", "off")
+AUTO = "auto"  # the backbone that is recommended of those at hand
 
 
 def _setting(
@@ -50,15 +52,17 @@ class TrainConfig:
 
     data: str = _setting("", "Photos", "Folder or zip with one folder of photos per class.")
     backbone: str = _setting(
-        "mobilenet_v2", "Backbone", "The pretrained network to start from; bigger is slower, often better."
+        AUTO, "Backbone", "The pretrained network to start from; bigger is slower, often better."
     )
     weights: str = _setting(
-        "default", "Weights", "Pretrained weights by name, `default` for the best, `random` for none."
+        "default",
+        "Weights",
+        "Pretrained weights by name, `default` for the best, `random` for none, `run:NAME` for those of a run.",
     )
     recipe: str = _setting(
         "head",
         "Recipe",
-        "What is trained: only the head, the last stages, everything, or everything from scratch.",
+        "What is trained: the head, the last stages, all, or all from scratch; pretrain makes a source model.",
         choices=RECIPES,
     )
     freeze: int | None = _setting(
@@ -140,6 +144,35 @@ class TrainConfig:
         low=32,
         high=1024,
     )
+    start: str = _setting(
+        "copy",
+        "Start from the source",
+        "copy the source weights, average them with random ones, or start from scratch.",
+        group="advanced",
+        choices=STARTS,
+    )
+    alpha: float = _setting(
+        0.5,
+        "Source share α",
+        "Of an averaged start, in every layer: α · source + (1 − α) · random.",
+        group="advanced",
+        low=0.0,
+        high=1.0,
+    )
+    teacher: str = _setting(
+        "",
+        "Teacher",
+        "A network whose features are imitated beside the labels, `backbone:NAME` or `run:NAME`; empty: none.",
+        group="advanced",
+    )
+    imitation: float = _setting(
+        1.0,
+        "Imitation",
+        "Weight of imitating the teacher against the labels' 1.",
+        group="advanced",
+        low=0.0,
+        high=100.0,
+    )
     val_fraction: float = _setting(
         0.2,
         "Validation share",
@@ -166,7 +199,7 @@ class TrainConfig:
         for spec in dataclasses.fields(self):
             _check(spec, getattr(self, spec.name))
         if self.freeze is not None:
-            if self.recipe in ("full", "scratch") and self.freeze > 0:
+            if self.recipe in ("full", "scratch", "pretrain") and self.freeze > 0:
                 raise UsageError(
                     f"Recipe '{self.recipe}' trains every stage, but freezing depth {self.freeze} was asked for.",
                     "It goes with freezing depth 0 only.",
@@ -177,11 +210,28 @@ class TrainConfig:
                 f"Recipe 'scratch' starts from random weights, but weights '{self.weights}' were asked for.",
                 remedy="Leave the weights out, or choose recipe 'full'.",
             )
-        if self.batchnorm == "keep" and (self.recipe == "scratch" or self.weights == "random"):
+        if self.batchnorm == "keep" and (self.is_random or self.start == "average"):
             raise UsageError(
                 "BatchNorm statistics 'keep' needs pretrained weights: random ones have no statistics to keep.",
                 remedy="Choose 'auto' or 'adapt'.",
             )
+        if self.start == "average" and self.is_random:
+            raise UsageError(
+                "Start 'average' needs pretrained weights to average random ones with.",
+                remedy="Choose weights and a recipe that start from them, or start 'copy'.",
+            )
+        if self.teacher and (self.recipe in ("head", "partial") or self.freeze):
+            raise UsageError(
+                f"A teacher is for a network that is trained as a whole, but recipe '{self.recipe}' was asked for.",
+                "Recipes with a teacher: full, scratch, pretrain.",
+            )
+
+    @property
+    def is_random(self) -> bool:
+        """Whether training starts from random weights. A source model does unless weights are named."""
+        if self.recipe == "pretrain" and self.weights == "default":
+            return True
+        return self.recipe == "scratch" or self.start == "scratch" or self.weights == "random"
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values, in field order."""

@@ -22,6 +22,7 @@ from tl_app.errors import Interrupted, ResourceError, UsageError, UserError
 from tl_app.events import CheckpointSaved, EpochDone, Event, Finished, Progress
 from tl_app.files import write_json
 from tl_app.locks import DeviceLock
+from tl_app.references import located
 from tl_app.runs import TrainResult
 from tl_app.snapshot import Snapshot, snapshot_of
 
@@ -199,12 +200,15 @@ class Worker:
         """
         from tl_app.backbones.staged import stage_parameters
         from tl_app.engine.setup import resolve
+        from tl_app.engine.source import source_of
 
+        config = located(config, self.runs_dir)
         with self._lock, DeviceLock(config.device, self._running()) as lock:
             if index is None:
                 index = scanned(config, listener)
             config = dataclasses.replace(config, data=index.source)
             filled, preprocessing = resolve(config, len(index.used("train")))
+            start = source_of(config)
             path = runs.create_run(
                 self.runs_dir,
                 name,
@@ -212,6 +216,7 @@ class Worker:
                 config=filled,
                 preprocessing=preprocessing.to_dict(),
                 stages=[stage for stage, _ in stage_parameters(config.backbone)[:-1]],
+                lineage=start.lineage if start is not None else (),
                 index=index,
             )
             snapshot = Snapshot(
@@ -303,7 +308,7 @@ def scanned(config: TrainConfig, listener: Listener | None) -> DatasetIndex:
 
 
 def _result(path: Path, snapshot: Snapshot, end: Finished) -> TrainResult:
-    index = DatasetIndex.read_manifest(path / "manifest.csv")
+    index, info = DatasetIndex.read_manifest(path / "manifest.csv"), runs.open_run(path, path.parent)
     return TrainResult(
         run=str(path),
         name=path.name,
@@ -323,4 +328,7 @@ def _result(path: Path, snapshot: Snapshot, end: Finished) -> TrainResult:
         frozen_stages=snapshot.frozen_stages,
         device=snapshot.device,
         precision=snapshot.precision,
+        lineage=list(info.lineage),
+        shared_layers=list(info.shared_layers),
+        task_layers=list(info.task_layers),
     )

@@ -97,9 +97,9 @@ def probe(
     """
     from tl_app.engine.background import with_progress
     from tl_app.engine.features import pooled_features
-    from tl_app.engine.setup import choose_weights
+    from tl_app.engine.source import source_of
 
-    started, choice = time.perf_counter(), choose_weights(config)
+    started, start = time.perf_counter(), source_of(config)
     found = yield from pooled_features(config, index, stop)
     feature_seconds = time.perf_counter() - started
     shown = _sample(found.train_labels, found.train.shape[1], config.seed)
@@ -113,8 +113,8 @@ def probe(
     shares = [float(right[fold_of == fold].mean()) for fold in range(fold_of.max() + 1)]
     return ProbeResult(
         data=index.source,
-        backbone=config.backbone,
-        weights=choice.name if choice else "random",
+        backbone=start.backbone if start else config.backbone,
+        weights=start.name if start else "random",
         accuracy=float(np.mean(shares)),
         spread=float(np.std(shares, ddof=1)),
         folds=len(shares),

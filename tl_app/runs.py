@@ -15,7 +15,8 @@ import re
 import shutil
 import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class RunInfo:
         state: ``starting``, ``running``, ``completed``, ``stopped``, ``failed``, or ``interrupted`` when the
             process that trained it is gone.
         created: ISO date and time, in UTC.
+        lineage: The tasks that its weights come from, oldest first; the last one is its own.
         val_accuracy: Of the best epoch, 0 to 1; None before the first.
         message: What to know of the state, such as why it failed.
     """
@@ -54,6 +56,7 @@ class RunInfo:
     preprocessing: dict[str, Any]
     classes: tuple[str, ...]
     stages: tuple[str, ...]
+    lineage: tuple[str, ...]
     epochs_done: int
     best_epoch: int
     val_accuracy: float | None
@@ -70,6 +73,21 @@ class RunInfo:
     def is_running(self) -> bool:
         """Whether a process is training it right now."""
         return self.state in ("starting", "running")
+
+    @property
+    def is_source(self) -> bool:
+        """Whether it was trained as a source model, for other runs to start from."""
+        return self.config.recipe == "pretrain"
+
+    @property
+    def shared_layers(self) -> tuple[str, ...]:
+        """Stages that began as the source task's; none after a random start."""
+        return () if self.config.is_random else self.stages
+
+    @property
+    def task_layers(self) -> tuple[str, ...]:
+        """What began for this task alone: the head, and after a random start all stages."""
+        return (*(self.stages if self.config.is_random else ()), "head")
 
     @property
     def resumable(self) -> bool:
@@ -89,6 +107,9 @@ class TrainResult:
         epochs: How many were done.
         seconds: Training time, over all resumes.
         images_per_second: Training photos per second of training time, evaluation included.
+        lineage: The tasks that the weights come from, oldest first; the last one is the run's own.
+        shared_layers: Stages that began as the source task's.
+        task_layers: What began for this task alone.
     """
 
     run: str
@@ -109,6 +130,9 @@ class TrainResult:
     frozen_stages: int
     device: str
     precision: str
+    lineage: list[str] = field(default_factory=list)
+    shared_layers: list[str] = field(default_factory=list)
+    task_layers: list[str] = field(default_factory=list)
 
 
 def create_run(
@@ -119,6 +143,7 @@ def create_run(
     config: TrainConfig,
     preprocessing: dict[str, Any],
     stages: list[str],
+    lineage: Sequence[str],
     index: DatasetIndex,
 ) -> Path:
     """Makes a run's folder in one step: it is there with configuration and manifest, or not at all.
@@ -130,6 +155,7 @@ def create_run(
         config: The settings without gaps.
         preprocessing: How a photo becomes the network's input.
         stages: The names of the backbone's stages.
+        lineage: The tasks that the start weights come from, oldest first.
         index: The photos; saved as the manifest.
 
     Raises:
@@ -158,6 +184,7 @@ def create_run(
             "preprocessing": preprocessing,
             "classes": list(index.classes),
             "stages": stages,
+            "lineage": [*lineage, task_name(config.data)],
         }
         write_json(temporary / "config.json", values)
         index.write_manifest(temporary / "manifest.csv")
@@ -289,6 +316,7 @@ def _read(path: Path) -> RunInfo:
         preprocessing=values["preprocessing"],
         classes=tuple(values["classes"]),
         stages=tuple(values["stages"]),
+        lineage=tuple(values.get("lineage", [task_name(values["config"]["data"])])),  # older runs have none
         epochs_done=status.get("epochs_done", 0),
         best_epoch=status.get("best_epoch", 0),
         val_accuracy=status.get("val_accuracy"),
@@ -315,6 +343,11 @@ def _alive(status: dict[str, Any]) -> bool:
         return False
     # Otherwise the number was given to another process meanwhile.
     return abs(float(created - status.get("pid_created", 0.0))) < 1.0
+
+
+def task_name(data: str) -> str:
+    """What a folder or zip of photos is called among the tasks that a model comes from."""
+    return Path(data).stem
 
 
 def _slug(text: str) -> str:

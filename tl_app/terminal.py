@@ -103,6 +103,11 @@ def show_result(result: TrainResult) -> None:
             f"[bold]Validation accuracy {words.percent(result.val_accuracy)}[/] "
             f"(epoch {result.best_epoch} of {result.epochs}, {result.val_images} photos) in {result.seconds:.0f} s."
         )
+    shared = words.plural(len(result.shared_layers), "stage") if result.shared_layers else "nothing"
+    own = "the head" if result.shared_layers else "all layers"
+    console.print(
+        f"{' → '.join(result.lineage)}: {shared} shared, {own} task-specific.", soft_wrap=True, markup=False
+    )
     console.print(f"Run: {result.run}", soft_wrap=True, markup=False)
     if result.state == "stopped":
         console.print(f'Stopped. Go on with: tl-app resume "{result.run}"', soft_wrap=True, markup=False)
@@ -171,13 +176,15 @@ def show_backbones(values: dict[str, Any]) -> None:
     table = _table("name", "label", "group", "parameters", "GFLOPs", "top-1", "pixels", "weights (* on disk)")
     for row in values["backbones"]:
         weights = ", ".join(each["name"] + ("*" if each["on_disk"] else "") for each in row["weights"])
+        if row["bundled"]:
+            weights = "bundled, works offline*"
         table.add_row(
             row["name"],
             row["label"],
             row["tier"],
             f"{row['parameters'] / 1e6:.1f} M",
             f"{row['gflops']:.2f}",
-            f"{row['top1']:.1f} %",
+            f"{row['top1']:.1f} %" if row["top1"] else "",
             str(row["image_size"]),
             weights,
         )

@@ -16,6 +16,8 @@ from tl_app.backbones.staged import StagedNetwork, build
 from tl_app.errors import ResourceError, UsageError
 from tl_app.events import Notice
 
+SHIPPED = ("bundled", "BUNDLED")
+
 
 def _default(name: str) -> WeightChoice:
     return get_backbone(name).default_weights
@@ -44,10 +46,10 @@ def test_files_are_where_torchvision_keeps_them(weights_home: Path) -> None:
     choice = _default("resnet18")
     assert weights.cached_path(choice) == weights_home / "resnet18-f37072fd.pth"
     assert not weights.is_on_disk(choice)
-    assert weights.on_disk() == []
+    assert weights.on_disk() == [SHIPPED]
     _store(choice, {})
     assert weights.is_on_disk(choice)
-    assert weights.on_disk() == [("resnet18", "IMAGENET1K_V1")]
+    assert weights.on_disk() == [SHIPPED, ("resnet18", "IMAGENET1K_V1")]
 
 
 def test_everything_but_the_head_is_loaded(weights_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +248,7 @@ def test_the_real_mobilenet_of_another_origin_loads(
     weights_home: Path, pretrained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = [("mobilenet_v2", "IMAGENET1K_V1"), ("mobilenet_v2", "IMAGENET1K_V2")]
-    assert weights.on_disk() == expected
+    assert weights.on_disk() == [SHIPPED, *expected]
     choice = _default("mobilenet_v2")
     network = build("mobilenet_v2")
     (notice,) = _load(network, choice)

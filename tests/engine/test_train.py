@@ -226,10 +226,13 @@ def forgetful(limit: int) -> Any:
     """A ``_checked`` forward pass that runs out of memory beyond ``limit`` photos."""
     real = step._checked
 
-    def forward(suffix: Any, boundary: torch.Tensor) -> torch.Tensor:
+    def forward(
+        objective: Any, rows: torch.Tensor, boundary: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         if len(boundary) > limit:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return real(suffix, boundary)
+        result: tuple[torch.Tensor, torch.Tensor] = real(objective, rows, boundary, labels)
+        return result
 
     return forward
 

@@ -40,7 +40,7 @@ RESULT = ProbeResult(
     feature_seconds=3.0,
     seconds=4.2,
 )
-DEFAULTS = {name: form.shown(TrainConfig())[name] for name in first_answer.FIELDS}
+DEFAULTS = {name: form.shown(TrainConfig(backbone="mobilenet_v2"))[name] for name in first_answer.FIELDS}
 
 
 class FakeProbe:

@@ -29,6 +29,7 @@ def run(home: Path, photos: Path) -> str:
         config=config,
         preprocessing={},
         stages=["a", "b"],
+        lineage=[],
         index=scan(photos),
     )
     runs.write_status(path, "interrupted", "")

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
+from tl_app.backbones import bundled
 from tl_app.backbones.catalogue import list_backbones
-from tl_app.config import TrainConfig
-from tl_app.transfer.recipes import default_depth
 from tl_app.ui import loading, settings
 from tl_app.ui.strip import stage_count
+from tl_app.ui.workspace import Workspace
 
 MB = 1e6
 HEAVY = ["torch", "torchvision", "cv2", "sklearn", "scipy", "openvino", "sympy"]
@@ -56,7 +57,11 @@ print(json.dumps({"bare_bytes": bare_bytes, "served": seen[0], "complete": seen[
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    env = os.environ | {"TL_APP_HOME": str(tmp_path_factory.mktemp("startup-home"))}
+    home = tmp_path_factory.mktemp("startup-home")
+    on_disk = home / "torch" / "hub" / "checkpoints" / "mobilenet_v2-7ebf99e0.pth"
+    on_disk.parent.mkdir(parents=True)
+    on_disk.touch()
+    env = os.environ | {"TL_APP_HOME": str(home), "TORCH_HOME": str(home / "torch")}
     done = subprocess.run(
         [sys.executable, "-c", LOOK, json.dumps(HEAVY)],
         env=env,
@@ -77,28 +82,31 @@ def test_the_page_is_served_before_torch_is_loaded(seen: dict[str, Any]) -> None
 
 def test_what_waits_for_the_catalogue_says_so_and_cannot_be_used(seen: dict[str, Any]) -> None:
     parts = seen["served"]["parts"]
-    assert parts["tl-backbone-facts"]["value"].count("…") == 6
+    assert parts["tl-backbone-facts"]["value"].count("…") == 7
     assert "being loaded" in parts["tl-strip"]["html_template"] and not parts["tl-strip"].get("value")
-    assert parts["tl-field-backbone"]["choices"] == [["MobileNetV2", "mobilenet_v2"]]
+    assert parts["tl-field-backbone"]["choices"] == [["MobileNetV2", "mobilenet_v2"]]  # it is on disk
     assert not parts["tl-field-backbone"]["interactive"] and not parts["tl-field-weights"]["interactive"]
 
 
 def test_later_visitors_are_served_the_whole_page(seen: dict[str, Any]) -> None:
     parts = seen["complete"]["parts"]
     assert len(parts["tl-field-backbone"]["choices"]) == len(list_backbones())
-    assert parts["tl-field-backbone"]["value"] == TrainConfig().backbone
+    assert parts["tl-field-backbone"]["value"] == "mobilenet_v2"
     assert len(parts["tl-field-weights"]["choices"]) == 3
     assert "3.5 M" in parts["tl-backbone-facts"]["value"]
     assert parts["tl-field-backbone"]["interactive"] and parts["tl-field-weights"]["interactive"]
 
 
-def test_the_slider_stands_right_from_the_start() -> None:
-    default = TrainConfig()
-    assert stage_count(default.backbone) == settings._STAGES
-    assert settings._depth_of(default) == default_depth("head", settings._STAGES)
+@pytest.mark.parametrize("name", ["mobilenet_v2", bundled.NAME])
+def test_the_slider_stands_right_from_the_start(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundled, "default_backbone", lambda: name)
+    with gr.Blocks():
+        fields = settings.build(Workspace(), gr.State("")).form
+    assert fields["freeze"].maximum == fields["freeze"].value == stage_count(name)
+    assert fields["backbone"].value == name and fields["backbone"].choices[0][1] == name
 
 
-LATE = {f"tl_app.{name}" for name in ("predictor", "probing", "evaluation")} | {
+LATE = {f"tl_app.{name}" for name in ("predictor", "probing", "evaluation", "engine.source")} | {
     f"tl_app.backbones.{name}" for name in ("catalogue", "staged", "weights")
 }
 

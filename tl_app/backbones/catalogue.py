@@ -1,4 +1,4 @@
-"""What there is to choose from: every classification architecture of torchvision, with all its weights.
+"""What there is to choose from: every classification architecture of torchvision with all its weights, and ours.
 
 Everything is read from torchvision's own registry (builders, weight enums, their metadata and transforms), so
 a newer torchvision brings its newer figures along. Knows nothing of files, downloads or modules.
@@ -10,6 +10,7 @@ weights.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import math
@@ -18,7 +19,9 @@ from typing import Any, Literal
 
 from torchvision import models
 
+from tl_app.backbones import bundled
 from tl_app.backbones.naming import family_and_label, squashed
+from tl_app.config import AUTO
 from tl_app.data.store import Preprocessing
 from tl_app.errors import UsageError
 
@@ -46,22 +49,26 @@ class WeightChoice:
     licence: str  # "" for torchvision's own BSD licence
     is_default: bool
     backbone: str  # name of the backbone they belong to
+    lineage: tuple[str, ...] = ("ImageNet-1K",)  # the tasks they come from, oldest first
+    bundled: bool = False  # they ship with the product
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
     """One architecture; figures without a name are those of its default weights."""
 
-    name: str  # torchvision's, such as resnet18
+    name: str  # torchvision's, such as resnet18, or `bundled`
     label: str
     family: str
     tier: Tier
     parameters: int
     gflops: float
-    top1: float
+    top1: float  # 0 where none was measured
     image_size: int  # side in pixels that the default weights were made for
     min_image_size: int
     image_size_step: int  # allowed sizes are multiples of this
+    architecture: str  # torchvision's name of what is built; the same as `name` but for the bundled one
+    bundled: bool  # ships with the product, so that it works without a network
     weights: tuple[WeightChoice, ...]
 
     @property
@@ -88,17 +95,17 @@ class BackboneSpec:
 
 
 def list_backbones() -> list[BackboneSpec]:
-    """Every classification architecture of the installed torchvision, in alphabetical order."""
+    """The bundled network, then every classification architecture of the installed torchvision by name."""
     return list(_catalogue().values())
 
 
 def get_backbone(name: str) -> BackboneSpec:
-    """The backbone with torchvision's name ``name``.
+    """The backbone called ``name``: torchvision's name, ``bundled``, or ``auto`` for the one used when nobody chooses.
 
     Raises:
         UsageError: There is none; the message names close ones.
     """
-    spec = _catalogue().get(name)
+    spec = _catalogue().get(bundled.default_backbone() if name == AUTO else name)
     if spec is None:
         raise UsageError(
             f"There is no backbone '{name}'.", _close_names(name), "`tl-app backbones` lists all of them."
@@ -133,7 +140,7 @@ def search(text: str) -> list[BackboneSpec]:
 
 
 def weights_member(choice: WeightChoice) -> Any:
-    """Torchvision's own enum member for ``choice``."""
+    """Torchvision's own enum member for ``choice``, which is not the bundled one."""
     return models.get_model_weights(choice.backbone)[choice.name]
 
 
@@ -153,8 +160,43 @@ def _close_names(name: str) -> str:
 
 @functools.cache
 def _catalogue() -> dict[str, BackboneSpec]:
-    found = (_read_spec(name) for name in models.list_models(module=models))
+    found = (_bundled(), *(_read_spec(name) for name in models.list_models(module=models)))
     return {spec.name: spec for spec in found if spec is not None}
+
+
+def _bundled() -> BackboneSpec | None:
+    card = bundled.card()
+    of = _read_spec(card.architecture) if card is not None else None
+    if card is None or of is None:
+        return None
+    preprocessing = Preprocessing.from_dict(card.preprocessing)
+    weights = WeightChoice(
+        name=bundled.WEIGHTS,
+        label="Bundled",
+        top1=None,
+        top5=None,
+        parameters=card.parameters,
+        gflops=card.gflops,
+        download_bytes=0,
+        url="",
+        preprocessing=preprocessing,
+        licence=card.licence,
+        is_default=True,
+        backbone=bundled.NAME,
+        lineage=card.lineage,
+        bundled=True,
+    )
+    return dataclasses.replace(
+        of,
+        name=bundled.NAME,
+        label=card.label,
+        parameters=card.parameters,
+        gflops=card.gflops,
+        top1=0.0,
+        image_size=preprocessing.crop,
+        weights=(weights,),
+        bundled=True,
+    )
 
 
 def _read_spec(name: str) -> BackboneSpec | None:
@@ -179,6 +221,8 @@ def _read_spec(name: str) -> BackboneSpec | None:
         min_image_size=smallest,
         image_size_step=step,
         weights=choices,
+        architecture=name,
+        bundled=False,
     )
 
 

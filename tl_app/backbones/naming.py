@@ -1,12 +1,14 @@
 """What people call each torchvision architecture: its family and its label.
 
-The only thing about an architecture that torchvision's registry does not say. Knows names, nothing else.
+The only thing about an architecture that torchvision's registry does not say. Knows names, and the bundled network's.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+
+from tl_app.backbones import bundled
 
 _Label = Callable[[re.Match[str]], str]
 
@@ -37,7 +39,11 @@ _NAMES: tuple[tuple[str, str, _Label], ...] = (
 
 
 def family_and_label(name: str) -> tuple[str, str] | None:
-    """The family and the label of a registry name; ``None`` for an architecture that is not known here."""
+    """The family and the label of a backbone's name; ``None`` for an architecture that is not known here."""
+    shipped = bundled.card()
+    if name == bundled.NAME and shipped is not None:
+        known = family_and_label(shipped.architecture)
+        return known and (known[0], shipped.label)
     for pattern, family, label in _NAMES:
         if match := re.fullmatch(pattern, name):
             return family, label(match)

@@ -121,7 +121,7 @@ def build(name: str, *, num_classes: int | None = None, image_size: int | None =
     """A network with random weights, without auxiliary heads.
 
     Args:
-        name: Torchvision's name, such as ``resnet18``.
+        name: As in the catalogue, such as ``resnet18``.
         num_classes: Outputs of the head; ``None`` for ImageNet's 1000, initialised by torchvision.
         image_size: Side of the square input, in pixels; ``None`` for what the default weights were made for.
 
@@ -132,7 +132,7 @@ def build(name: str, *, num_classes: int | None = None, image_size: int | None =
     size = spec.image_size if image_size is None else image_size
     spec.check_image_size(size)
     with GENERATOR_LOCK:
-        network = StagedNetwork(models.get_model(name, **_options(spec, size)), name, size)
+        network = StagedNetwork(models.get_model(spec.architecture, **_options(spec, size)), name, size)
     for module in network.head.modules():
         if isinstance(module, nn.Dropout):
             # In place it would write into the features, which may be a cached boundary.

@@ -18,9 +18,12 @@ from typing import Any
 from urllib.parse import urlparse
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models.vision_transformer import interpolate_embeddings
 
+from tl_app.backbones import bundled
 from tl_app.backbones.catalogue import WeightChoice, get_backbone, list_backbones, weights_member
 from tl_app.backbones.download import Progress, ShouldStop, fetch, never, published_hash
 from tl_app.backbones.staged import StagedNetwork, layout_of, with_version
@@ -33,7 +36,9 @@ _MOST_NAMED = 6  # weights on disk that a message lists
 
 
 def cached_path(choice: WeightChoice) -> Path:
-    """Where torchvision looks for the file, whether it is there or not."""
+    """Where torchvision looks for the file, whether it is there or not; the bundled one is where it ships."""
+    if choice.bundled:
+        return bundled.weights_path()
     return Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(choice.url).path).name)
 
 
@@ -114,8 +119,8 @@ def load_pretrained(
     if empty:
         text = f"The weights {choice.name} have no values for {', '.join(empty)}: random ones are used there."
         tell(Notice(text, "warning"))
-    found = _sha256(path)
-    if not found.startswith(published_hash(path.name)):
+    found = "" if choice.bundled else _sha256(path)
+    if found and not found.startswith(published_hash(path.name)):
         text = (
             f"{path} is not the published file (its SHA-256 starts with {found[:8]}). It loads, so it is "
             "used. Delete it to have the published one downloaded."
@@ -139,7 +144,8 @@ def has_classifier(network: StagedNetwork, choice: WeightChoice | None = None) -
 
 def categories(choice: WeightChoice) -> list[str]:
     """The labels of the classifier's outputs in order; empty for weights without one."""
-    return list(weights_member(choice).meta["categories"] or [])
+    card = bundled.card() if choice.bundled else None
+    return list(card.categories if card is not None else weights_member(choice).meta["categories"] or [])
 
 
 def _instead() -> tuple[str, str]:
@@ -157,6 +163,12 @@ def _instead() -> tuple[str, str]:
 
 
 def _read(choice: WeightChoice, path: Path) -> Mapping[str, Tensor]:
+    if choice.bundled:
+        try:
+            tensors: dict[str, Tensor] = load_file(path)
+            return tensors
+        except (OSError, SafetensorError) as error:
+            raise _damaged(path, str(error)) from error
     try:
         # Without `weights_only` a damaged or foreign file could run code.
         state = weights_member(choice).get_state_dict(

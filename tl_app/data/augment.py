@@ -19,6 +19,7 @@ from tl_app.errors import UsageError
 _RATIO = (3 / 4, 4 / 3)  # of a crop's sides, as in torchvision's RandomResizedCrop
 _MEAN_COLOUR = (124, 116, 104)  # of ImageNet; fills what a rotation or erasing leaves bare
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+_SAME, _GREY = np.eye(3), np.tile(_LUMA, (3, 1))
 # Luma and the two colour axes of YIQ (NTSC 1953), in which a turn of the colour plane is a change of hue.
 _TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _FROM_YIQ = np.linalg.inv(_TO_YIQ)
@@ -93,9 +94,9 @@ def _recolour(rows: np.ndarray, amount: float, rng: np.random.Generator, *, turn
     As torchvision's ``adjust_…`` one after another, but rounded and clipped once, at the end.
     """
     brightness, contrast, saturation = rng.uniform(1 - amount, 1 + amount, size=3)
-    turn = hue_matrix(rng.uniform(-0.3, 0.3)) if turn_hue else np.eye(3)
+    turn = hue_matrix(rng.uniform(-0.3, 0.3)) if turn_hue else None
     matrix = colour_matrix(mean_grey(rows), brightness, contrast, saturation)
-    recoloured: np.ndarray = opencv().transform(rows, turn @ matrix)
+    recoloured: np.ndarray = opencv().transform(rows, matrix if turn is None else turn @ matrix)
     return recoloured
 
 
@@ -113,9 +114,10 @@ def colour_matrix(grey: float, brightness: float, contrast: float, saturation: f
         contrast: Factor.
         saturation: Factor; 0 is grey.
     """
-    mixed = saturation * np.eye(3) + (1 - saturation) * np.tile(_LUMA, (3, 1))
-    offset = np.full((3, 1), (1 - contrast) * brightness * grey)  # grey: saturation leaves it as it is
-    return np.hstack([contrast * brightness * mixed, offset])
+    matrix = np.empty((3, 4))
+    matrix[:, :3] = contrast * brightness * (saturation * _SAME + (1 - saturation) * _GREY)
+    matrix[:, 3] = (1 - contrast) * brightness * grey  # grey: saturation leaves it as it is
+    return matrix
 
 
 def hue_matrix(radians: float) -> np.ndarray:

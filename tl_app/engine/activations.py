@@ -12,21 +12,23 @@ import os
 import statistics
 import time
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 from torch import Tensor
 
 from tl_app import caches, resources
 from tl_app.engine.background import Report, with_progress
-from tl_app.engine.batches import Item, assembled, chunks
+from tl_app.engine.batches import Item, assembled, chunks, stacked
 from tl_app.engine.boundary import BoundaryStore
 from tl_app.engine.costs import Costs, affordable_views, keep
 from tl_app.engine.frozen import Form, Frozen
 from tl_app.engine.inputs import Inputs, from_activations, from_photos
+from tl_app.engine.workers import on_each_core
 from tl_app.errors import Interrupted
 from tl_app.events import Event, Notice
 
@@ -145,18 +147,39 @@ def fill(store: BoundaryStore, frozen: Frozen, items: Sequence[Item], *, view: i
     by_content = {item.content: item for item in items}
     todo = [by_content[content] for content in store.missing(by_content)]
 
-    def load(index: int) -> Tensor:
-        return frozen.load(todo[index], view)
-
     done = len(by_content) - len(todo)
-    for chunk, images in assembled(chunks(list(range(len(todo))), frozen.form.batch) if todo else [], load):
-        store.append([todo[index].content for index in chunk], frozen.rows(images))
+    for chunk, rows in _computed(frozen, todo, view):
+        store.append([item.content for item in chunk], rows)
         done += len(chunk)
         report(done, len(by_content))
         if frozen.stop():
             store.flush()
             raise Interrupted("Computing the frozen activations was stopped.")
     store.flush()
+
+
+def _computed(frozen: Frozen, items: Sequence[Item], view: int) -> Iterator[tuple[list[Item], Tensor]]:
+    """Activations of one view of photos, batch by batch: on a CPU each core loads and computes batches of its own."""
+    cores = torch.get_num_threads() if frozen.device.type == "cpu" else 1
+    batch = max(1, frozen.form.batch // cores)
+    order = chunks(list(range(len(items))), batch) if items else []
+
+    def load(index: int) -> Tensor:
+        return frozen.load(items[index], view)
+
+    def named(chunk: list[int]) -> list[Item]:
+        return [items[index] for index in chunk]
+
+    if cores == 1:
+        for chunk, images in assembled(order, load):
+            yield named(chunk), frozen.rows(images)
+        return
+    frozen.forward  # noqa: B018 - compiled before there are several threads
+
+    def work(chunk: list[int]) -> tuple[list[Item], Tensor]:
+        return named(chunk), frozen.rows(stacked([load(index) for index in chunk]), alone=True)
+
+    yield from on_each_core(work, order, cores)
 
 
 def open_store(frozen: Frozen, view: int, items: Sequence[Item], *, in_memory: bool) -> BoundaryStore:

@@ -169,18 +169,22 @@ def assembled(
         for chunk in order:
             waiting.append((chunk, [pool.submit(load, index) for index in chunk]))
             if len(waiting) > _AHEAD:
-                yield _stacked(*waiting.popleft(), pinned)
+                yield _taken(*waiting.popleft(), pinned)
         while waiting:
-            yield _stacked(*waiting.popleft(), pinned)
+            yield _taken(*waiting.popleft(), pinned)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _stacked(chunk: list[int], rows: list[Future[Tensor]], pinned: bool) -> tuple[list[int], Tensor]:
-    loaded = [row.result() for row in rows]
-    shape = (len(loaded), *loaded[0].shape)
+def _taken(chunk: list[int], rows: list[Future[Tensor]], pinned: bool) -> tuple[list[int], Tensor]:
+    return chunk, stacked([row.result() for row in rows], pinned=pinned)
+
+
+def stacked(rows: Sequence[Tensor], *, pinned: bool = False) -> Tensor:
+    """Rows as one batch (B, …); those of three dimensions channels last."""
+    shape = (len(rows), *rows[0].shape)
     layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
-    batch = torch.empty(shape, dtype=loaded[0].dtype, memory_format=layout, pin_memory=pinned)
-    for place, row in zip(batch, loaded, strict=True):
+    batch = torch.empty(shape, dtype=rows[0].dtype, memory_format=layout, pin_memory=pinned)
+    for place, row in zip(batch, rows, strict=True):
         place.copy_(row)
-    return chunk, batch
+    return batch

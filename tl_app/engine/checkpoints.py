@@ -15,15 +15,17 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from tl_app.backbones.staged import StagedNetwork
 from tl_app.errors import ResourceError
 from tl_app.files import write_atomically
+from tl_app.transfer.distillation import Imitation
 from tl_app.transfer.standardise import Standardise
 
 START = "start.safetensors"
 LAST = "last.safetensors"
+_IMITATION = "imitation."
 
 
 @dataclass
@@ -91,6 +93,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer | None,
     position: Position,
     standard: Standardise | None,
+    imitation: Imitation | None,
 ) -> None:
     """Writes all that :func:`load_checkpoint` needs.
 
@@ -100,10 +103,13 @@ def save_checkpoint(
         optimizer: Its state is saved by parameter name; None at the start of a phase.
         position: Saved in the file's metadata.
         standard: What the head's features are standardised by; its weights are saved as they are trained.
+        imitation: The map to the teacher's features; its parameters are the optimiser's too.
     """
     tensors = _weights(network, position.depth)
+    if imitation is not None:
+        tensors.update(imitation.state_dict(prefix=_IMITATION))
     if optimizer is not None:
-        names = {id(parameter): name for name, parameter in network.net.named_parameters()}
+        names = {id(parameter): name for name, parameter in _parameters(network, imitation).items()}
         for parameter, slots in optimizer.state.items():
             for slot, value in slots.items():
                 if isinstance(value, Tensor):
@@ -160,14 +166,40 @@ def load_standard(path: Path) -> Standardise | None:
         )
 
 
-def load_optimizer(path: Path, network: StagedNetwork, optimizer: torch.optim.Optimizer) -> None:
+def load_imitation(path: Path) -> Imitation | None:
+    """The map to the teacher's features when the checkpoint was made; None without a teacher.
+
+    Raises:
+        ResourceError: The file is missing or damaged.
+    """
+    with _open(path) as file:
+        found = {
+            name.removeprefix(_IMITATION): file.get_tensor(name).clone()
+            for name in file.keys()  # noqa: SIM118
+            if name.startswith(_IMITATION)
+        }
+    if not found:
+        return None
+    maps = [value for name, value in sorted(found.items(), key=_hint_number) if name.endswith("map.weight")]
+    imitation = Imitation([(value.shape[1], value.shape[0]) for value in maps])
+    imitation.load_state_dict(found)
+    return imitation
+
+
+def _hint_number(item: tuple[str, Tensor]) -> int:
+    return int(item[0].split(".")[1])
+
+
+def load_optimizer(
+    path: Path, network: StagedNetwork, imitation: Imitation | None, optimizer: torch.optim.Optimizer
+) -> None:
     """Gives the optimiser the state it had in the checkpoint; tensors keep the parameters' memory layout.
 
     Raises:
         ResourceError: The file is missing or damaged.
     """
     trainable = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    parameters = {n: p for n, p in network.net.named_parameters() if id(p) in trainable}
+    parameters = {n: p for n, p in _parameters(network, imitation).items() if id(p) in trainable}
     with _open(path) as file:
         for name in file.keys():  # noqa: SIM118
             if not name.startswith("optimizer."):
@@ -206,6 +238,11 @@ def remove_stale(folder: Path, position: Position) -> None:
     for path in folder.glob("best-*.safetensors"):
         if path.name != position.best_file:
             path.unlink()
+
+
+def _parameters(network: StagedNetwork, imitation: Imitation | None) -> dict[str, nn.Parameter]:
+    of_imitation = imitation.named_parameters(_IMITATION.rstrip(".")) if imitation is not None else ()
+    return dict([*network.net.named_parameters(), *of_imitation])
 
 
 def _weights(network: StagedNetwork, depth: int) -> dict[str, Tensor]:

@@ -23,8 +23,10 @@ from tl_app.engine.checkpoints import Position
 from tl_app.engine.device import memory_bytes, seed_generator
 from tl_app.engine.evaluate import Evaluation, evaluate
 from tl_app.engine.inputs import Inputs, Photos, logits_of
-from tl_app.engine.step import accumulate, within_memory
+from tl_app.engine.step import Objective, accumulate, within_memory
+from tl_app.engine.teacher import Teacher
 from tl_app.events import CheckpointSaved, EpochDone, Event, Notice, StepDone
+from tl_app.transfer.distillation import Imitation
 from tl_app.transfer.freezing import train_mode
 from tl_app.transfer.optimisers import set_rates
 from tl_app.transfer.recipes import Phase
@@ -54,7 +56,10 @@ class Training:
 
     inputs: Inputs | None = None
     suffix: nn.Module | None = None
+    objective: Objective | None = None
     standard: Standardise | None = None
+    teacher: Teacher | None = None
+    imitation: Imitation | None = None
     optimizer: torch.optim.Optimizer | None = None
     precision: torch.dtype = torch.float32
 
@@ -125,7 +130,12 @@ def save(training: Training) -> CheckpointSaved:
         training.best = None
     path = training.folder / checkpoints.LAST
     checkpoints.save_checkpoint(
-        path, training.network, training.optimizer, training.position, training.standard
+        path,
+        training.network,
+        training.optimizer,
+        training.position,
+        training.standard,
+        training.imitation,
     )
     checkpoints.remove_stale(training.folder, training.position)
     training.saved_at = time.monotonic()
@@ -207,13 +217,13 @@ def _step(
     training: Training, rows: Tensor, labels: Tensor, factor: float
 ) -> Generator[Event, None, tuple[Tensor, Tensor]]:
     """One optimiser step at ``factor`` times the base rates; returns the mean loss and the right answers."""
-    position, optimizer, inputs, suffix = (
+    position, optimizer, inputs, objective = (
         training.position,
         training.optimizer,
         training.inputs,
-        training.suffix,
+        training.objective,
     )
-    assert optimizer is not None and inputs is not None and suffix is not None
+    assert optimizer is not None and inputs is not None and objective is not None
     set_rates(optimizer, factor)
     targets = labels.to(training.device, non_blocking=True)
 
@@ -221,9 +231,7 @@ def _step(
         with GENERATOR_LOCK:
             # Dropout draws from (seed, step) alone, so that a resumed run, or another try, draws the same.
             seed_generator(_mixed(training.config.seed, position.step), training.device)
-            return accumulate(
-                inputs.to_boundary, suffix, rows, targets, parts=parts, precision=training.precision
-            )
+            return accumulate(inputs.to_boundary, objective, rows, targets, parts=parts)
 
     result, parts = within_memory(
         run, optimizer, parts=position.micro_batches, batch_size=len(labels), device=training.device

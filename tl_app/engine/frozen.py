@@ -146,9 +146,14 @@ class Frozen:
             }
         )
 
-    def rows(self, images: Tensor) -> Tensor:
-        """A batch of activations as kept, on the CPU: vectors, which are small, as they are; maps in 16 bits."""
-        found = self.forward(images).cpu()
+    def rows(self, images: Tensor, *, alone: bool = False) -> Tensor:
+        """A batch of activations as kept, on the CPU: vectors, which are small, as they are; maps in 16 bits.
+
+        Args:
+            images: uint8 (B, 3, S, S).
+            alone: Whether to compute on the calling thread's core alone.
+        """
+        found = (self.forward.alone(images) if alone else self.forward(images)).cpu()
         if found.ndim > 2 and found.dtype == torch.float32:  # half precision keeps three more bits than bf16
             largest = torch.finfo(torch.float16).max
             found = found.clamp(-largest, largest).half()

@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator
+from pathlib import Path
 
 import torch
 
-from tl_app.backbones import weights as pretrained
-from tl_app.backbones.catalogue import BackboneSpec, WeightChoice, find_weights, get_backbone
+from tl_app.backbones.bundled import BETTER
+from tl_app.backbones.catalogue import BackboneSpec, get_backbone
 from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork, build, replace_head, stage_parameters
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, Photo
 from tl_app.data.store import PhotoStore, Preprocessing
+from tl_app.engine import source
 from tl_app.engine.background import with_progress
 from tl_app.engine.batches import Item
 from tl_app.engine.device import auto_batch_size, resolve_device, resolve_precision
 from tl_app.engine.inputs import Photos
+from tl_app.engine.source import Source
 from tl_app.errors import DataError
 from tl_app.events import Event, Notice
+from tl_app.references import RUN_PREFIX
 from tl_app.transfer import recipes
+from tl_app.transfer.starts import averaged
 
 _NAMED = 20  # photos that cannot be decoded after all, named one by one
 
@@ -43,36 +48,30 @@ def resolve(config: TrainConfig, train_photos: int) -> tuple[TrainConfig, Prepro
         UsageError: A setting does not fit the backbone or the recipe.
         ResourceError: The machine lacks the device or the precision.
     """
-    spec, choice = get_backbone(config.backbone), choose_weights(config)
+    start = source.source_of(config)
+    spec = get_backbone(start.backbone if start else config.backbone)
     device = resolve_device(config.device)
     resolve_precision(config.precision, device)
     stages = len(stage_parameters(spec.name)) - 1  # the last entry is the head
-    native = (choice or spec.default_weights).preprocessing
+    native = (start or spec.default_weights).preprocessing
     size = config.image_size or native.crop
     spec.check_image_size(size)
+    config = dataclasses.replace(config, backbone=spec.name)
     filled = dataclasses.replace(
         recipes.resolve(config, stages, train_photos),
-        weights=choice.name if choice else "random",
-        batchnorm=_batchnorm(config.batchnorm, choice),
+        weights=start.name if start else "random",
+        batchnorm=_batchnorm(config, start),
         batch_size=config.batch_size or auto_batch_size(train_photos, device),
         image_size=size,
     )
     return filled, native if size == native.crop else native.at(size)
 
 
-def choose_weights(config: TrainConfig) -> WeightChoice | None:
-    """The pretrained weights the settings name, or None for a random start.
-
-    Raises:
-        UsageError: The backbone has no such weights.
-    """
-    if config.recipe == "scratch":
-        return None
-    return find_weights(get_backbone(config.backbone), config.weights)
-
-
-def _batchnorm(asked: str, choice: WeightChoice | None) -> str:
-    return ("keep" if choice else "adapt") if asked == "auto" else asked
+def _batchnorm(config: TrainConfig, start: Source | None) -> str:
+    if config.batchnorm != "auto":
+        return config.batchnorm
+    # Statistics of averaged weights are those of no photos.
+    return "adapt" if start is None or config.start == "average" or config.recipe == "pretrain" else "keep"
 
 
 def start_network(
@@ -85,31 +84,40 @@ def start_network(
         Interrupted: ``stop`` said so during the download.
     """
     assert config.image_size is not None
-    choice = choose_weights(config)
-    if choice is None:
+    start = source.source_of(config)
+    if start is None:
         if config.recipe in ("head", "partial"):
             yield Notice(
                 "The frozen stages are random, so they have nothing to offer: choose weights.", "warning"
             )
+        yield Notice("Nothing is shared with a source task: all layers begin for this task alone.")
         with GENERATOR_LOCK:
             torch.manual_seed(config.seed)
             return build(config.backbone, num_classes=classes, image_size=config.image_size)
-    if not pretrained.is_on_disk(choice):
-        yield from with_progress(
-            f"downloading {config.backbone} weights",
-            "bytes",
-            lambda report: pretrained.download(choice, on_progress=report, should_stop=stop),
-        )
+    if start.choice is not None and start.choice.bundled:
+        yield Notice(BETTER)
+    yield from source.fetched(start, stop)
     with GENERATOR_LOCK:
         torch.manual_seed(config.seed)  # some files have no values for some stages
-        network = build(config.backbone, image_size=config.image_size)
-    notices: list[Notice] = []
-    pretrained.load_pretrained(network, choice, on_notice=notices.append)
-    yield from notices
+        network = start.network(config.image_size)
+    share = config.alpha if config.start == "average" else 1.0
+    yield from averaged(network, share, start.load)
     with GENERATOR_LOCK:
         torch.manual_seed(config.seed)
         replace_head(network, classes)
+    yield Notice(_shared(network, start, share))
     return network
+
+
+def _shared(network: StagedNetwork, start: Source, share: float) -> str:
+    """Which layers come from the source task, and which are the target task's own."""
+    first, last = network.stages[0].name, network.stages[-1].name
+    own = sum(parameter.numel() for parameter in network.head_parameters())
+    how = "copied" if share == 1 else f"{share:.0%} source, {1 - share:.0%} random"
+    return (
+        f"Shared with {' → '.join(start.lineage)}: the {len(network.stages)} stages from {first} to {last} ({how}). "
+        f"Task-specific: the head, {own:,} parameters."
+    )
 
 
 def empty_network(config: TrainConfig, classes: int) -> StagedNetwork:
@@ -167,8 +175,10 @@ def read_photos(
 
 def describe(spec: BackboneSpec, config: TrainConfig) -> str:
     """One sentence on what the automatic settings chose."""
+    of_run = config.weights.startswith(RUN_PREFIX)
+    weights = f"of run {Path(config.weights).name}" if of_run else config.weights
     return (
-        f"{spec.label}, weights {config.weights}, {config.image_size} px, {config.epochs} epochs, "
+        f"{spec.label}, weights {weights}, {config.image_size} px, {config.epochs} epochs, "
         f"batch size {config.batch_size}, "
         f"learning rate {config.lr_head:g} (head) and {config.lr_backbone:g} (backbone)."
     )

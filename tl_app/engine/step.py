@@ -13,25 +13,43 @@ from torch import Tensor, nn
 from tl_app.engine.device import autocast, is_out_of_memory, release_memory
 from tl_app.errors import ResourceError, UsageError
 
+# From rows (B, …), their activations at the boundary and labels (B,) to the sum of losses and logits (B, C).
+Objective = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def classify(suffix: nn.Module, precision: torch.dtype) -> Objective:
+    """Cross-entropy of the labels.
+
+    Args:
+        suffix: The trainable stages and the head.
+        precision: Of the forward pass.
+    """
+
+    def objective(rows: Tensor, boundary: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with autocast(boundary.device, precision):
+            logits: Tensor = suffix(boundary)
+        logits = logits.float()
+        return nn.functional.cross_entropy(logits, labels, reduction="sum"), logits
+
+    return objective
+
 
 def accumulate(
     to_boundary: Callable[[Tensor], Tensor],
-    suffix: nn.Module,
+    objective: Objective,
     rows: Tensor,
     labels: Tensor,
     *,
     parts: int,
-    precision: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    """Leaves the mean gradient of the batch in the suffix's parameters.
+    """Leaves the mean gradient of the batch in the trainable parameters.
 
     Args:
         to_boundary: The frozen part: from rows to floats on the device.
-        suffix: The trainable stages and the head, in training mode; without gradients as yet.
+        objective: What is made small; its network is in training mode and without gradients as yet.
         rows: Photos or kept activations, (B, …).
         labels: int64 (B,), on the device.
         parts: Into how many micro-batches the batch is cut; gradients add up to that of the whole batch.
-        precision: Of the suffix's forward pass.
 
     Returns:
         The mean loss and the number of right answers, both on the device, so that nothing waits for it.
@@ -48,9 +66,8 @@ def accumulate(
             boundary = (
                 boundary.clone()
             )  # an inference tensor cannot be saved for the backward pass; its copy can
-        with autocast(labels.device, precision):
-            logits = _checked(suffix, boundary).float()
-        loss = nn.functional.cross_entropy(logits, part_labels, reduction="sum") / len(labels)
+        total, logits = _checked(objective, part, boundary, part_labels)
+        loss = total / len(labels)
         loss.backward()  # type: ignore[no-untyped-call]
         loss_sum += loss.detach()
         correct += (logits.detach().argmax(1) == part_labels).sum()
@@ -126,9 +143,9 @@ def _too_small(device: torch.device, what: str) -> ResourceError:
     )
 
 
-def _checked(suffix: nn.Module, boundary: Tensor) -> Tensor:
+def _checked(objective: Objective, rows: Tensor, boundary: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     try:
-        logits: Tensor = suffix(boundary)
+        return objective(rows, boundary, labels)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -137,4 +154,3 @@ def _checked(suffix: nn.Module, boundary: Tensor) -> Tensor:
             "The batch size must be at least 2.",
             "Raise the batch size, or freeze all stages.",
         ) from error
-    return logits

@@ -36,6 +36,7 @@ from tl_app.engine.epoch import NotFinite, Training, run_epoch, save
 from tl_app.engine.evaluate import to_input
 from tl_app.engine.frozen import Frozen
 from tl_app.engine.inputs import Inputs, Sampling, from_photos
+from tl_app.engine.objective import meet_teacher, objective_of
 from tl_app.errors import DivergedError, Interrupted
 from tl_app.events import Event, Finished, Notice, PhaseStarted, RolledBack
 from tl_app.files import remove_leftovers
@@ -94,7 +95,7 @@ def _set_up(
     resolve_precision(config.precision, device)
     remove_leftovers(folder)
     position = checkpoints.read_position(folder / LAST)
-    standard = None
+    standard = imitation = None
     if position is None:
         yield Notice(setup.describe(get_backbone(config.backbone), config))
         network = yield from setup.start_network(config, len(index.classes), stop)
@@ -104,6 +105,7 @@ def _set_up(
         checkpoints.load_weights(folder / START, network)
         checkpoints.load_weights(folder / LAST, network)
         standard = checkpoints.load_standard(folder / LAST)
+        imitation = checkpoints.load_imitation(folder / LAST)
         yield RolledBack(position.step, position.epoch, "resumed")
     photos = yield from setup.read_photos(index, preprocessing, stop)
     move(network, device)
@@ -116,8 +118,11 @@ def _set_up(
         folder=folder,
         stop=stop,
         standard=standard.to(device) if standard is not None else None,
+        imitation=imitation.to(device) if imitation is not None else None,
         position=position or Position(),
     )
+    if config.teacher:
+        yield from meet_teacher(training)
     if position is None:
         yield save(training)
     return training
@@ -155,6 +160,7 @@ def _enter(training: Training, number: int) -> Generator[Event, None, None]:
         training.precision = training_precision(training.config.precision, training.device, suffix)
     else:
         yield from _standardise(training)
+    training.objective = objective_of(training)
     _build_optimizer(training, number)
     position.phase, position.depth = number, min(position.depth, phase.frozen_stages)
 
@@ -227,16 +233,19 @@ def _measured(training: Training, report: Report) -> Standardise:
 def _build_optimizer(training: Training, number: int) -> None:
     """The phase's optimiser, with its saved state when there is one."""
     phase = training.phases[number]
+    beside = [training.imitation] if training.imitation is not None else []
     training.optimizer = build_optimizer(
         training.config.optimizer,
-        training.network.net,
-        training.network.head,
+        nn.ModuleList([training.network.net, *beside]),
+        nn.ModuleList([training.network.head, *beside]),
         lr_head=phase.lr_head,
         lr_backbone=phase.lr_backbone,
         weight_decay=training.config.weight_decay,
     )
     if training.position.phase == number:
-        checkpoints.load_optimizer(training.folder / LAST, training.network, training.optimizer)
+        checkpoints.load_optimizer(
+            training.folder / LAST, training.network, training.imitation, training.optimizer
+        )
 
 
 def _roll_back(training: Training) -> RolledBack:
@@ -253,6 +262,10 @@ def _roll_back(training: Training) -> RolledBack:
     # Stages that this phase was the first to train are in the start weights alone.
     checkpoints.load_weights(training.folder / START, training.network)
     checkpoints.load_weights(training.folder / LAST, training.network)
+    if training.imitation is not None:
+        known = checkpoints.load_imitation(training.folder / LAST)
+        assert known is not None
+        training.imitation.load_state_dict(known.state_dict())
     restored = checkpoints.read_position(training.folder / LAST)
     assert restored is not None
     restored.seconds, restored.lr_scale = training.tick(), 0.5

@@ -9,13 +9,38 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 Run = Callable[[Tensor], Tensor]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class SharedOut:
+    """A function shared out among threads of one core each.
+
+    Attributes:
+        alone: The function itself, for callers that have a thread of their own for each core.
+    """
+
+    def __init__(self, run: Run, cores: int, lone_on_all_cores: bool) -> None:
+        self.alone = run
+        self._cores, self._lone_on_all_cores = cores, lone_on_all_cores
+        self._pool = _pool(cores, "forward")
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """The results of all rows, in order."""
+        if self._lone_on_all_cores and len(rows) < self._cores:
+            return self.alone(rows)
+        parts = rows.tensor_split(min(self._cores, len(rows)))
+        results = list(self._pool.map(torch.inference_mode()(self.alone), parts))
+        return results[0] if len(results) == 1 else torch.cat(results)
 
 
 def shared_out(run: Run, *, lone_on_all_cores: bool) -> Run:
@@ -26,25 +51,43 @@ def shared_out(run: Run, *, lone_on_all_cores: bool) -> Run:
             threads at once.
         lone_on_all_cores: Whether a batch that is smaller than the number of cores is left to torch, because one core
             takes too long for a row.
+
+    Returns:
+        A :class:`SharedOut`; ``run`` itself where there is one core.
     """
     cores = torch.get_num_threads()
-    if cores == 1:
-        return run
-    pool = _pool(cores)
+    return SharedOut(run, cores, lone_on_all_cores) if cores > 1 else run
 
-    def call(rows: Tensor) -> Tensor:
-        if lone_on_all_cores and len(rows) < cores:
-            return run(rows)
-        parts = rows.tensor_split(min(cores, len(rows)))
-        results = list(pool.map(torch.inference_mode()(run), parts))
-        return results[0] if len(results) == 1 else torch.cat(results)
 
-    return call
+def on_each_core(work: Callable[[T], R], tasks: Iterable[T], cores: int) -> Iterator[R]:
+    """Does tasks in threads of one core each, a few ahead of what is taken; results come in order.
+
+    For work that prepares its rows and computes with them in one thread. Threads that prepare and others that compute
+    wait for Python's interpreter lock in turn: light augmentation in front of MobileNetV3-small ran at 1,030 views a
+    second that way, at 1,220 this way, and with OpenVINO at 1,160 and 1,640.
+
+    Args:
+        work: From a task to its result.
+        tasks: Taken one by one.
+        cores: How many threads.
+    """
+    pool, waiting = _pool(cores, "rows"), deque[Future[R]]()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(work, task))
+            if len(waiting) > 2 * cores:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for rest in waiting:
+            rest.cancel()
+        wait(waiting)
 
 
 @functools.cache
-def _pool(cores: int) -> ThreadPoolExecutor:
-    pool = ThreadPoolExecutor(cores, "tl-app forward", initializer=_take_one_core)
+def _pool(cores: int, purpose: str) -> ThreadPoolExecutor:
+    pool = ThreadPoolExecutor(cores, f"tl-app {purpose}", initializer=_take_one_core)
     started = threading.Barrier(cores + 1)
     for _ in range(cores):
         pool.submit(started.wait)

@@ -59,18 +59,21 @@ def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
     lr_head = config.lr_head
     if lr_head is None:
         lr_head = (_HEAD_ALONE_LR if depth == stages else _HEAD_LR)[config.optimizer]
-    share = 1.0 if config.recipe == "scratch" else _BACKBONE_SHARE
+    whole = config.recipe in ("scratch", "pretrain") or config.start == "scratch"
+    share = 1.0 if whole and config.is_random else _BACKBONE_SHARE
     return dataclasses.replace(
         config,
-        epochs=config.epochs or auto_epochs(train_photos),
+        epochs=config.epochs or auto_epochs(train_photos, config.recipe),
         freeze=depth,
         lr_head=lr_head,
         lr_backbone=max(lr_head * share, 1e-8) if config.lr_backbone is None else config.lr_backbone,
     )
 
 
-def auto_epochs(train_photos: int) -> int:
-    """20 for small folders, fewer where one epoch holds many steps already."""
+def auto_epochs(train_photos: int, recipe: str = "head") -> int:
+    """20 for small folders, fewer where one epoch holds many steps already; a source model learns for longer."""
+    if recipe == "pretrain":
+        return 100 if train_photos <= 10_000 else 30
     return 20 if train_photos <= 1000 else 10 if train_photos <= 10_000 else 5
 
 
@@ -102,4 +105,5 @@ _RECIPES: dict[str, Callable[[TrainConfig], list[Phase]]] = {
     "partial": _one_phase,
     "full": _one_phase,
     "scratch": _one_phase,
+    "pretrain": _one_phase,
 }

@@ -117,7 +117,7 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
         with gr.Tabs(selected="data", elem_id="tl-tabs") as tabs:
             with gr.Tab("Data", id="data"):
                 data = data_tab.build(work)
-            with gr.Tab("Train", id="train"):
+            with gr.Tab("Train", id="train") as train_page:
                 train = train_tab.build(work, data.source, data.quick_start, data.quick_why)
             with gr.Tab("Try it", id="try") as try_page:
                 trial = try_tab.build(work)
@@ -127,6 +127,7 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
         _explain_buttons()
         clock = gr.Timer(_TICK_SECONDS)
         _wire_photos(data, train, tabs)
+        _wire_sources(train, train_page)
         _wire_clock(demo, clock, data, train, tabs)
         _wire_trial(train, trial, stored, tabs, try_page)
         _wire_runs(data, train, stored, kept, tabs, runs_page)
@@ -179,6 +180,13 @@ def _wire_photos(data: DataTab, train: TrainTab, tabs: gr.Tabs) -> None:
     started.success(_go_to("train"), None, tabs, show_progress="hidden")
     answer.ask.click(answer.acts.ask, outputs=answer.shown, **asked, **quiet)
     answer.stop.click(answer.acts.stop, data.source, answer.shown, **quiet)
+
+
+def _wire_sources(train: TrainTab, page: gr.Tab) -> None:
+    """Runs that ended meanwhile can be started from."""
+    form = train.settings.form
+    listed = train.settings.acts.list_weights
+    page.select(listed, form["backbone"], form["weights"], queue=False, show_progress="hidden")
 
 
 def _wire_clock(demo: gr.Blocks, clock: gr.Timer, data: DataTab, train: TrainTab, tabs: gr.Tabs) -> None:

@@ -18,7 +18,13 @@ FIELDS = {spec.name: spec for spec in dataclasses.fields(TrainConfig)}
 Form = dict[str, gr.components.Component]
 
 _CHOICE_LABELS = {
-    "recipe": {"head": "Head only", "partial": "Partial", "full": "Full", "scratch": "From scratch"},
+    "recipe": {
+        "head": "Head only",
+        "partial": "Partial",
+        "full": "Full",
+        "scratch": "From scratch",
+        "pretrain": "Source model",
+    },
     "optimizer": {"sgd": "SGD with momentum", "adam": "Adam", "adamw": "AdamW"},
     "precision": {"fp32": "32-bit", "bf16": "bfloat16"},
 }

@@ -5,17 +5,21 @@ The catalogue is imported inside functions: it brings torch, which the page does
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tl_app import words
+from tl_app import runs, words
+from tl_app.backbones import bundled
 from tl_app.errors import UsageError
+from tl_app.references import RUN_PREFIX
 from tl_app.ui import loading, markup
 
 if TYPE_CHECKING:
     from tl_app.backbones.catalogue import BackboneSpec, WeightChoice
 
 GROUPS = [("All", "all"), ("Fast", "fast"), ("Balanced", "balanced"), ("Accurate", "accurate")]
-_FACTS = ("Group", "ImageNet top-1", "Parameters", "GFLOPs a photo", "Photo size", "Weights")
+_FACTS = ("Group", "ImageNet top-1", "Parameters", "GFLOPs a photo", "Photo size", "Learned from", "Weights")
 
 
 def backbones(group: str = "all") -> list[tuple[str, str]]:
@@ -24,12 +28,12 @@ def backbones(group: str = "all") -> list[tuple[str, str]]:
     from tl_app.backbones.catalogue import TIERS, list_backbones
 
     specs = [spec for spec in list_backbones() if group in ("all", spec.tier)]
-    ordered = sorted(specs, key=lambda spec: (TIERS.index(spec.tier), -spec.top1, spec.label))
+    ordered = sorted(specs, key=lambda s: (not s.bundled, TIERS.index(s.tier), -s.top1, s.label))
     return [(_backbone_text(spec), spec.name) for spec in ordered]
 
 
-def weights(backbone: str) -> list[tuple[str, str]]:
-    """(text, name) of each choice of weights, the recommended first, none at all last."""
+def weights(backbone: str, runs_dir: Path | None = None) -> list[tuple[str, str]]:
+    """(text, name) of each choice of weights: the recommended, other published ones, those of runs, none at all."""
     loading.wait()
     from tl_app.backbones.catalogue import get_backbone
 
@@ -39,6 +43,7 @@ def weights(backbone: str) -> list[tuple[str, str]]:
     return [
         best,
         *((_weights_text(choice), choice.name) for choice in others),
+        *(_run_texts(backbone, runs_dir) if runs_dir is not None else ()),
         ("None: random weights", "random"),
     ]
 
@@ -49,8 +54,9 @@ def facts(backbone: str, weights_name: str) -> str:
     from tl_app.backbones.catalogue import find_weights, get_backbone
 
     spec = get_backbone(backbone)
+    of_run = weights_name.startswith(RUN_PREFIX)
     try:
-        choice = find_weights(spec, weights_name)
+        choice = None if of_run else find_weights(spec, weights_name)
     except UsageError:  # a name left over from another backbone, for the moment until the list has changed
         choice = spec.default_weights
     values = (
@@ -59,14 +65,14 @@ def facts(backbone: str, weights_name: str) -> str:
         words.count(spec.parameters),
         f"{choice.gflops if choice else spec.gflops:.2g}",
         f"{choice.preprocessing.crop if choice else spec.image_size} px",
-        _place(choice),
+        _lineage(choice, weights_name),
+        "of your own run" if of_run else _place(choice),
     )
-    licence = (
-        markup.message(f"Licence of these weights: {choice.licence}", "info")
-        if choice and choice.licence
-        else ""
-    )
-    return f'<div class="tl-card tl-tight">{markup.facts(zip(_FACTS, values, strict=True))}{licence}</div>'
+    remarks = [bundled.BETTER] if spec.bundled else []
+    if choice and choice.licence:
+        remarks.append(f"Licence of these weights: {choice.licence}")
+    notes = "".join(markup.message(remark, "info") for remark in remarks)
+    return f'<div class="tl-card tl-tight">{markup.facts(zip(_FACTS, values, strict=True))}{notes}</div>'
 
 
 def facts_to_come() -> str:
@@ -94,8 +100,39 @@ def is_ready(backbone: str) -> bool:
 
 def _backbone_text(spec: BackboneSpec) -> str:
     """The list is searched by this text, so it ends with the name that engineers type."""
+    size = words.count(spec.parameters)
+    if spec.bundled:
+        return f"{spec.label} · {spec.tier} · {size} · works offline · {spec.name}"
     saved = " · on disk" if any(_on_disk(choice) for choice in spec.weights) else ""
-    return f"{spec.label} · {spec.tier} · {spec.top1:.1f} % · {words.count(spec.parameters)}{saved} · {spec.name}"
+    return f"{spec.label} · {spec.tier} · {spec.top1:.1f} % · {size}{saved} · {spec.name}"
+
+
+def _run_texts(backbone: str, runs_dir: Path) -> list[tuple[str, str]]:
+    """Runs with weights for a backbone, source models first."""
+    found = [
+        info for info in runs.list_runs(runs_dir) if info.config.backbone == backbone and info.best_epoch
+    ]
+    return [
+        (
+            f"{'Source model' if info.is_source else 'Run'} {info.name} · {lineage(info.lineage)}",
+            f"{RUN_PREFIX}{info.path}",
+        )
+        for info in sorted(found, key=lambda info: not info.is_source)
+    ]
+
+
+def lineage(tasks: Sequence[str]) -> str:
+    """The tasks that weights come from, oldest first."""
+    return " → ".join(tasks)
+
+
+def _lineage(choice: WeightChoice | None, weights_name: str) -> str:
+    if weights_name.startswith(RUN_PREFIX):
+        try:
+            return lineage(runs.open_run(weights_name.removeprefix(RUN_PREFIX), Path()).lineage)
+        except UsageError:  # deleted meanwhile; the start of a training says so
+            return "–"
+    return lineage(choice.lineage) if choice is not None else "nothing yet"
 
 
 def _weights_text(choice: WeightChoice) -> str:
@@ -106,6 +143,8 @@ def _weights_text(choice: WeightChoice) -> str:
 def _place(choice: WeightChoice | None) -> str:
     if choice is None:
         return "none"
+    if choice.bundled:
+        return "bundled, works offline"
     return "on disk" if _on_disk(choice) else f"{words.size(choice.download_bytes)} download"
 
 

@@ -187,21 +187,20 @@ class _Probe:
             UsageError: The weights have no features worth a probe.
         """
         loading.wait()
-        from tl_app.backbones.catalogue import find_weights, get_backbone
-        from tl_app.backbones.weights import is_on_disk
+        from tl_app.backbones.catalogue import get_backbone
+        from tl_app.engine.source import source_of
 
         self._move(state="running", message="", activity="getting ready")
-        spec = get_backbone(self._config.backbone)
-        choice = find_weights(spec, self._config.weights)
-        if choice is None:
+        start = source_of(self._config)
+        if start is None:
             raise UsageError(
                 "Random weights have nothing to say about photos.",
                 remedy="Choose pretrained ones on the Train tab, or train from scratch.",
             )
-        if self._fetch or is_on_disk(choice):
+        if start.choice is None or self._fetch or start.is_on_disk:
             return ""
-        megabytes = choice.download_bytes / 1e6
-        return f"The weights of {spec.label} are not on this machine yet ({megabytes:.0f} MB to fetch)."
+        megabytes, label = start.choice.download_bytes / 1e6, get_backbone(start.backbone).label
+        return f"The weights of {label} are not on this machine yet ({megabytes:.0f} MB to fetch)."
 
     def _probe(self) -> None:
         loading.wait()

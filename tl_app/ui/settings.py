@@ -5,12 +5,15 @@ What the catalogue knows (`late` parts) comes when it is loaded, which is after 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from tl_app import runs
+from tl_app.backbones import bundled
 from tl_app.backbones.naming import family_and_label
 from tl_app.config import TrainConfig
 from tl_app.transfer.recipes import default_depth
@@ -20,9 +23,9 @@ from tl_app.ui.form import Form
 from tl_app.ui.strip import stage_count, strip, value_of
 from tl_app.ui.workspace import Workspace
 
-_DEFAULTS = TrainConfig()
+_FROM_RANDOM = ("scratch", "pretrain")  # recipes that pretrained weights are not chosen for by themselves
 _SLIDER = "tl-field-freeze"
-_STAGES = 9  # of the default backbone, so that the slider stands right before the catalogue is there
+_RECOMMENDED_STAGES = 9  # so that the slider stands right before the catalogue is there
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Settings:
 
     def complete(self) -> None:
         """Puts what waits for the catalogue into the components themselves, for pages opened from now on."""
-        for name, values in late_parts(_DEFAULTS, _depth_of(_DEFAULTS), classes=2).items():
+        defaults = _defaults()
+        for name, values in late_parts(defaults, _depth_of(defaults), classes=2).items():
             for key, value in values.items():
                 setattr(self.late[name], key, value)
 
@@ -101,7 +105,10 @@ def _lay_out() -> _Parts:
 
 
 def _basic(fields: Form) -> tuple[gr.Radio, gr.HTML, gr.HTML]:
-    name, depth = _DEFAULTS.backbone, default_depth(_DEFAULTS.recipe, _STAGES)
+    defaults = _defaults()
+    shipped = bundled.card() if defaults.backbone == bundled.NAME else None
+    stages = shipped.stages if shipped is not None else _RECOMMENDED_STAGES
+    name, depth = defaults.backbone, default_depth(defaults.recipe, stages)
     waiting: dict[str, Any] = {"interactive": False}
     label = (family_and_label(name) or ("", name))[1]
     fields["data"] = form.control(
@@ -119,6 +126,7 @@ def _basic(fields: Form) -> tuple[gr.Radio, gr.HTML, gr.HTML]:
         "backbone",
         kind=gr.Dropdown,
         choices=[(label, name)],
+        value=name,
         info="The pretrained network to start from; type to search. Bigger is slower, often better.",
         **waiting,
     )
@@ -126,7 +134,7 @@ def _basic(fields: Form) -> tuple[gr.Radio, gr.HTML, gr.HTML]:
     fields["weights"] = form.control(
         "weights",
         kind=gr.Dropdown,
-        choices=[("Recommended", _DEFAULTS.weights)],
+        choices=[("Recommended", defaults.weights)],
         info="What the backbone has learned already; the recommended weights are usually best.",
         **waiting,
     )
@@ -135,7 +143,7 @@ def _basic(fields: Form) -> tuple[gr.Radio, gr.HTML, gr.HTML]:
         "freeze",
         kind=gr.Slider,
         minimum=0,
-        maximum=_STAGES,
+        maximum=stages,
         step=1,
         precision=0,
         value=depth,
@@ -152,6 +160,10 @@ def _advanced(name: str) -> gr.components.Component:
     if name == "device":
         devices = ["auto", "cpu", "cuda", "mps"]
         return form.control(name, kind=gr.Dropdown, choices=devices, allow_custom_value=True, min_width=200)
+    if name == "alpha":
+        return form.control(name, kind=gr.Slider, minimum=0, maximum=1, step=0.05, min_width=200)
+    if name == "teacher":
+        return form.control(name, placeholder="none", min_width=200)
     return form.control(name, min_width=200)
 
 
@@ -169,9 +181,13 @@ class _Acts:
         return gr.update(choices=found)
 
     def backbone_chosen(self, backbone: str, recipe: str, source: str) -> tuple[Any, ...]:
-        weights = "random" if recipe == "scratch" else "default"
-        choice = gr.update(choices=picker.weights(backbone), value=weights)
+        weights = "random" if recipe in _FROM_RANDOM else "default"
+        choice = gr.update(choices=picker.weights(backbone, self.work.runs_dir), value=weights)
         return choice, picker.facts(backbone, weights), *self._depth(backbone, recipe, source)
+
+    def list_weights(self, backbone: str) -> Any:
+        """The weights that can be chosen by now."""
+        return gr.update(choices=picker.weights(backbone, self.work.runs_dir))
 
     def weights_chosen(self, backbone: str, weights: str) -> str:
         return picker.facts(backbone, weights)
@@ -195,13 +211,13 @@ class _Acts:
 
         Without a run no value is given, since someone may have chosen others while the catalogue was loading.
         """
-        job = self.work.worker.job
+        job, runs_dir = self.work.worker.job, self.work.runs_dir
         if job is None or not job.is_alive:
-            late = late_parts(_DEFAULTS, None, self._classes(source))
+            late = late_parts(_defaults(), None, self._classes(source), runs_dir)
             return _given(late, {"data": source} if source else {})
-        config = runs.open_run(job.path, self.work.runs_dir).asked
+        config = runs.open_run(job.path, runs_dir).asked
         depth = _depth_of(config)
-        late = late_parts(config, depth, self._classes(source or config.data))
+        late = late_parts(config, depth, self._classes(source or config.data), runs_dir)
         shown = form.shown(config)
         for name in ("backbone", "weights"):
             late[name]["value"] = shown[name]
@@ -218,25 +234,30 @@ class _Acts:
         return len(index.classes) if index is not None else 2
 
 
-def late_parts(config: TrainConfig, depth: int | None, classes: int) -> dict[str, dict[str, Any]]:
+def late_parts(
+    config: TrainConfig, depth: int | None, classes: int, runs_dir: Path | None = None
+) -> dict[str, dict[str, Any]]:
     """What the parts of the form that wait for the catalogue are given for these settings.
 
     Args:
         config: The settings.
         depth: The freezing depth; None for the one that the strip stands at.
         classes: Of the target task, for the size of the new head.
+        runs_dir: Where the runs are whose weights can be chosen; None: none are offered yet.
 
     Returns:
         New properties by part: group, facts and strip first, then fields.
     """
-    scratch = config.recipe == "scratch"
-    weights = "random" if scratch else config.weights
+    weights = "random" if config.is_random else config.weights
     return {
         "group": {"interactive": True},
         "facts": {"value": picker.facts(config.backbone, weights)},
         "strip": {"value": value_of(config.backbone, depth, classes)},
         "backbone": {"choices": picker.backbones(), "interactive": True},
-        "weights": {"choices": picker.weights(config.backbone), "interactive": not scratch},
+        "weights": {
+            "choices": picker.weights(config.backbone, runs_dir),
+            "interactive": config.recipe != "scratch",
+        },
     }
 
 
@@ -251,6 +272,11 @@ def _given(late: dict[str, dict[str, Any]], shown: dict[str, Any]) -> tuple[Any,
     return (*updates.values(), *fields)
 
 
+def _defaults() -> TrainConfig:
+    """The settings with the backbone that is used when nobody chooses."""
+    return dataclasses.replace(TrainConfig(), backbone=bundled.default_backbone())
+
+
 def _depth_of(config: TrainConfig) -> int:
     stages = stage_count(config.backbone)
     return default_depth(config.recipe, stages) if config.freeze is None else config.freeze
@@ -262,12 +288,12 @@ def recipe_of(recipe: str, depth: int, stages: int) -> str:
         return "head"
     if depth > 0:
         return "partial"
-    return recipe if recipe in ("full", "scratch") else "full"
+    return recipe if recipe in ("full", "scratch", "pretrain") else "full"
 
 
 def _network(backbone: str, recipe: str, weights: str) -> tuple[Any, str]:
     """The choice of weights and the card with figures: from scratch there is nothing to choose."""
-    if recipe == "scratch":
+    if recipe in _FROM_RANDOM:
         weights = "random"
     elif weights == "random":
         weights = "default"

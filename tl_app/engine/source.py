@@ -1,0 +1,147 @@
+"""The source of a training: published, bundled or own weights that a network starts from, and where those come from.
+
+Knows nothing of epochs, or of how the target model is trained from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tl_app import runs
+from tl_app.backbones import weights as pretrained
+from tl_app.backbones.catalogue import WeightChoice, find_weights, get_backbone
+from tl_app.backbones.staged import StagedNetwork, build
+from tl_app.config import AUTO, TrainConfig
+from tl_app.data.preprocessing import Preprocessing
+from tl_app.engine import checkpoints
+from tl_app.engine.background import with_progress
+from tl_app.errors import UsageError
+from tl_app.events import Event, Notice
+from tl_app.references import BACKBONE_PREFIX, RUN_PREFIX
+from tl_app.runs import RunInfo
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights to start from.
+
+    Attributes:
+        backbone: What they fit.
+        name: Of the weights: torchvision's, or ``run:`` with the run's folder.
+        preprocessing: What they were made for.
+        lineage: The tasks that they come from, oldest first.
+        classes: Outputs of their own head; None for the published number.
+        choice: When they are published or bundled ones.
+        run: When they are a run's.
+    """
+
+    backbone: str
+    name: str
+    preprocessing: Preprocessing
+    lineage: tuple[str, ...]
+    classes: int | None = None
+    choice: WeightChoice | None = None
+    run: Path | None = None
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether no network is needed."""
+        return self.choice is None or pretrained.is_on_disk(self.choice)
+
+    def network(self, image_size: int) -> StagedNetwork:
+        """A network that the weights can be loaded into, with random ones."""
+        return build(self.backbone, num_classes=self.classes, image_size=image_size)
+
+    def load(self, network: StagedNetwork) -> list[Notice]:
+        """Fills a network that :meth:`network` built; returns what to know of the weights.
+
+        Raises:
+            ResourceError: The file is damaged.
+            UsageError: The run has no model any more.
+        """
+        notices: list[Notice] = []
+        if self.choice is not None:
+            pretrained.load_pretrained(network, self.choice, on_notice=notices.append)
+        elif self.run is None or not checkpoints.load_best(self.run / "checkpoints", network):
+            raise UsageError(f"There is no model in {self.run}.", remedy="Choose another run to start from.")
+        return notices
+
+
+def source_of(config: TrainConfig) -> Source | None:
+    """What the settings start from; None for random weights.
+
+    Raises:
+        UsageError: There are no such weights, or they belong to another backbone.
+    """
+    if config.is_random:
+        return None
+    if not config.weights.startswith(RUN_PREFIX):
+        return _published(config.backbone, config.weights)
+    found = _of_run(config.weights)
+    if config.backbone not in (AUTO, found.backbone):
+        raise UsageError(
+            f"The run '{Path(str(found.run)).name}' holds weights of {found.backbone}, not of {config.backbone}.",
+            remedy=f"Choose backbone {found.backbone}, or other weights.",
+        )
+    return found
+
+
+def named(text: str) -> Source:
+    """The network that ``backbone:NAME``, ``backbone:NAME:WEIGHTS`` or ``run:NAME`` names.
+
+    Raises:
+        UsageError: It is neither, or there is no such network.
+    """
+    if text.startswith(RUN_PREFIX):
+        return _of_run(text)
+    if text.startswith(BACKBONE_PREFIX):
+        backbone, _, weights = text.removeprefix(BACKBONE_PREFIX).partition(":")
+        found = _published(backbone, weights or "default")
+        if found is not None:
+            return found
+    raise UsageError(
+        f"'{text}' names no network with weights.",
+        "Allowed: backbone:NAME, backbone:NAME:WEIGHTS, run:NAME.",
+    )
+
+
+def fetched(source: Source, stop: Callable[[], bool]) -> Generator[Event, None, None]:
+    """Brings the weights to disk, if they are not there.
+
+    Raises:
+        ResourceError: They cannot be fetched.
+        Interrupted: ``stop`` said so.
+    """
+    choice = source.choice
+    if choice is not None and not source.is_on_disk:
+        yield from with_progress(
+            f"downloading {source.backbone} weights",
+            "bytes",
+            lambda report: pretrained.download(choice, on_progress=report, should_stop=stop),
+        )
+
+
+def _published(backbone: str, weights: str) -> Source | None:
+    choice = find_weights(get_backbone(backbone), weights)
+    if choice is None:
+        return None
+    return Source(choice.backbone, choice.name, choice.preprocessing, choice.lineage, choice=choice)
+
+
+def _of_run(text: str) -> Source:
+    info: RunInfo = runs.open_run(text.removeprefix(RUN_PREFIX), Path())
+    if not info.best_epoch:
+        raise UsageError(
+            f"Run '{info.name}' has no finished epoch yet, so there are no weights to start from.",
+            remedy="Let it train for at least one epoch, or choose other weights.",
+        )
+    return Source(
+        backbone=info.config.backbone,
+        name=f"{RUN_PREFIX}{info.path}",
+        preprocessing=Preprocessing.from_dict(info.preprocessing),
+        lineage=info.lineage,
+        classes=len(info.classes),
+        run=info.path,
+    )
