@@ -16,7 +16,7 @@ _GIANT_PARAMETERS = 150e6
 ORDINARY = [spec.name for spec in list_backbones() if spec.parameters <= _GIANT_PARAMETERS]
 GIANTS = [spec.name for spec in list_backbones() if spec.parameters > _GIANT_PARAMETERS]
 
-# Building and running a network must not warn the user. What other tests left to the garbage collector is not its doing.
+# Building and running a network must not warn the user; what other tests left behind is not its doing.
 pytestmark = [
     pytest.mark.filterwarnings("error"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
