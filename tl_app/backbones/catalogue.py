@@ -172,7 +172,7 @@ def _bundled() -> BackboneSpec | None:
     preprocessing = Preprocessing.from_dict(card.preprocessing)
     weights = WeightChoice(
         name=bundled.WEIGHTS,
-        label="Bundled",
+        label="Caltech-101",
         top1=None,
         top5=None,
         parameters=card.parameters,
