@@ -33,9 +33,9 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	@test -x $(BIN)/pip && $(BIN)/python -m pip install -e ".[test]" || $(PYTHON) -m pip --python $(BIN)/python install -e ".[test]"
 	@touch $@ $(VENV)/.installed
 
-# The bundled backbone, from Caltech-101's folder: make bundled PHOTOS=caltech101/
+# The bundled backbone: make bundled PHOTOS=caltech101/ MEASURE="hymenoptera/ sample_data/fruit"
 bundled: $(VENV)/.installed
-	$(BIN)/python assets/bundled/make.py $(PHOTOS)
+	$(BIN)/python assets/bundled/make.py $(PHOTOS) --measure $(MEASURE)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -55,7 +55,8 @@ def ask(
     stop: Any = lambda: False, names: tuple[str, ...] = ("a", "b", "c")
 ) -> tuple[ProbeResult, list[Event]]:
     index = DatasetIndex(Path("."), "photos", (), names, False)
-    steps, heard = probing.probe(TrainConfig(data="photos"), index, stop), []
+    config = TrainConfig(data="photos", backbone="mobilenet_v2")
+    steps, heard = probing.probe(config, index, stop), []
     while True:
         try:
             heard.append(next(steps))

@@ -106,7 +106,9 @@ def show_result(result: TrainResult) -> None:
     shared = words.plural(len(result.shared_layers), "stage") if result.shared_layers else "nothing"
     own = "the head" if result.shared_layers else "all layers"
     console.print(
-        f"{' → '.join(result.lineage)}: {shared} shared, {own} task-specific.", soft_wrap=True, markup=False
+        f"{words.lineage(result.lineage)}: {shared} shared, {own} task-specific.",
+        soft_wrap=True,
+        markup=False,
     )
     console.print(f"Run: {result.run}", soft_wrap=True, markup=False)
     if result.state == "stopped":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 
 
@@ -39,6 +40,11 @@ def about(seconds: float) -> str:
     if seconds < 10:
         return f"{seconds:.1f} s"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def lineage(tasks: Sequence[str]) -> str:
+    """The tasks that weights come from, oldest first."""
+    return " → ".join(tasks)
 
 
 def moment(iso: str) -> str:

@@ -22,7 +22,7 @@ def nothing_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_it_is_one_of_the_backbones_and_needs_no_network(nothing_on_disk: Path) -> None:
     (spec,) = [spec for spec in list_backbones() if spec.bundled]
     assert spec.name == list_backbones()[0].name == "bundled" and spec.tier == "fast"
-    assert (spec.image_size, spec.architecture) == (192, "mobilenet_v2")
+    assert (spec.image_size, spec.architecture) == (160, "mobilenet_v2")
     choice = spec.default_weights
     assert is_on_disk(choice) and on_disk() == [("bundled", "BUNDLED")]
     assert find_weights(spec, "bundled") == choice and choice.lineage[-1] == "Caltech-101"

@@ -21,7 +21,7 @@ from tl_app.backbones.staged import StagedNetwork, split
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine.device import move
 from tl_app.engine.evaluate import forward_in_parts
-from tl_app.engine.fusing import fold_batchnorm, use_onednn
+from tl_app.engine.fusing import folded, use_onednn
 from tl_app.engine.rounding import round_weights
 from tl_app.engine.workers import Run, shared_out
 
@@ -88,12 +88,8 @@ def source_of(
 
     run = _on_cores(lambda images: plain(normalise(images, torch.float32)), plain, device)
     expected = forward_in_parts(run, photos, device)
-    try:
-        folded: nn.Module = fold_batchnorm(plain)
-    except Exception:  # tracing runs the network's own code with stand-ins; without it all works, only slower
-        folded = plain
     key = f"{hashlib.sha256(repr(plain).encode()).hexdigest()[:16]} {tuple(photos.shape[1:])}"
-    return Source(plain, folded, normalise, device, photos, expected, key)
+    return Source(plain, folded(plain), normalise, device, photos, expected, key)
 
 
 def ways(source: Source) -> list[Way]:

@@ -32,6 +32,14 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
 _NO_ACTIVATION: tuple[str, list[float]] = ("none", [])
 
 
+def folded(module: nn.Module) -> nn.Module:
+    """:func:`fold_batchnorm`; the network itself where it cannot be traced."""
+    try:
+        return fold_batchnorm(module)
+    except Exception:  # tracing runs the network's own code with stand-ins; without it all works, only slower
+        return module
+
+
 def fold_batchnorm(module: nn.Module) -> fx.GraphModule:
     """The same network with each BatchNorm behind a convolution folded into the convolution's weights.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from tl_app import words
 from tl_app.backbones.bundled import BETTER
 from tl_app.backbones.catalogue import BackboneSpec, get_backbone
 from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork, build, replace_head, stage_parameters
@@ -115,7 +116,7 @@ def _shared(network: StagedNetwork, start: Source, share: float) -> str:
     own = sum(parameter.numel() for parameter in network.head_parameters())
     how = "copied" if share == 1 else f"{share:.0%} source, {1 - share:.0%} random"
     return (
-        f"Shared with {' → '.join(start.lineage)}: the {len(network.stages)} stages from {first} to {last} ({how}). "
+        f"Shared with {words.lineage(start.lineage)}: the {len(network.stages)} stages from {first} to {last} ({how}). "
         f"Task-specific: the head, {own:,} parameters."
     )
 

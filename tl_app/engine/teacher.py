@@ -17,7 +17,7 @@ from tl_app.engine import source
 from tl_app.engine.batches import load_view
 from tl_app.engine.device import autocast, move
 from tl_app.engine.evaluate import to_input
-from tl_app.engine.fusing import fold_batchnorm
+from tl_app.engine.fusing import folded
 from tl_app.engine.inputs import Photos
 from tl_app.engine.step import Objective
 from tl_app.events import Event
@@ -39,7 +39,7 @@ class Teacher:
     def __init__(self, network: StagedNetwork, preprocessing: Preprocessing, device: torch.device) -> None:
         network.requires_grad_(False).eval()
         move(network, device)
-        self._stages = [_folded(stage.module) for stage in network.stages]
+        self._stages = [folded(stage.module) for stage in network.stages]
         self._preprocessing, self._device = preprocessing, device
 
     def __call__(self, photos: Tensor) -> list[Tensor]:
@@ -133,10 +133,3 @@ def _vector_last(found: list[Tensor]) -> list[Tensor]:
     """The last activations as one vector per photo, (B, C)."""
     last = found[-1]
     return [*found[:-1], last.mean((2, 3)) if last.ndim == 4 else last.flatten(1)]
-
-
-def _folded(stage: nn.Module) -> nn.Module:
-    try:
-        return fold_batchnorm(stage)
-    except Exception:  # tracing runs the network's own code with stand-ins; without it all works, only slower
-        return stage

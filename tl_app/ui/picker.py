@@ -5,7 +5,6 @@ The catalogue is imported inside functions: it brings torch, which the page does
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,25 +113,20 @@ def _run_texts(backbone: str, runs_dir: Path) -> list[tuple[str, str]]:
     ]
     return [
         (
-            f"{'Source model' if info.is_source else 'Run'} {info.name} · {lineage(info.lineage)}",
+            f"{'Source model' if info.is_source else 'Run'} {info.name} · {words.lineage(info.lineage)}",
             f"{RUN_PREFIX}{info.path}",
         )
         for info in sorted(found, key=lambda info: not info.is_source)
     ]
 
 
-def lineage(tasks: Sequence[str]) -> str:
-    """The tasks that weights come from, oldest first."""
-    return " → ".join(tasks)
-
-
 def _lineage(choice: WeightChoice | None, weights_name: str) -> str:
     if weights_name.startswith(RUN_PREFIX):
         try:
-            return lineage(runs.open_run(weights_name.removeprefix(RUN_PREFIX), Path()).lineage)
+            return words.lineage(runs.open_run(weights_name.removeprefix(RUN_PREFIX), Path()).lineage)
         except UsageError:  # deleted meanwhile; the start of a training says so
             return "–"
-    return lineage(choice.lineage) if choice is not None else "nothing yet"
+    return words.lineage(choice.lineage) if choice is not None else "nothing yet"
 
 
 def _weights_text(choice: WeightChoice) -> str:

@@ -16,7 +16,7 @@ from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
 from tl_app.runs import RunInfo
 from tl_app.snapshot import snapshot_of
-from tl_app.ui import form, markup, picker, status, theme
+from tl_app.ui import form, markup, status, theme
 from tl_app.ui.blocks import figure, html
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace
@@ -266,7 +266,7 @@ def settings_table(info: RunInfo) -> str:
     """Every setting, with what the automatic ones became."""
     asked, used = info.asked.to_dict(), info.config.to_dict()
     rows = [
-        ("Learned from", picker.lineage(info.lineage)),
+        ("Learned from", words.lineage(info.lineage)),
         ("Shared layers", ", ".join(info.shared_layers) or "none"),
         ("Task-specific layers", ", ".join(info.task_layers)),
     ]
