@@ -173,6 +173,14 @@ class TrainConfig:
         low=0.0,
         high=100.0,
     )
+    blockwise_epochs: int = _setting(
+        0,
+        "Block-wise epochs",
+        "Epochs at the beginning in which each block learns alone, fed by the teacher's block before it.",
+        group="advanced",
+        low=0,
+        high=1000,
+    )
     val_fraction: float = _setting(
         0.2,
         "Validation share",
@@ -224,6 +232,11 @@ class TrainConfig:
             raise UsageError(
                 f"A teacher is for a network that is trained as a whole, but recipe '{self.recipe}' was asked for.",
                 "Recipes with a teacher: full, scratch, pretrain.",
+            )
+        if self.blockwise_epochs and not self.teacher:
+            raise UsageError(
+                f"{self.blockwise_epochs} block-wise epochs were asked for, but no teacher whose blocks are imitated.",
+                remedy="Name a teacher with the same blocks, or leave the block-wise epochs out.",
             )
 
     @property

@@ -28,20 +28,20 @@ from tl_app.memory import keep_memory
 HERE = Path(__file__).resolve().parent
 NAME = "bundled-source"
 ARCHITECTURE = "mobilenet_v2"
+INPUT = 160  # pixels; decided before anything was measured, and not to be chosen by the folders it is measured on
 SETTINGS: dict[str, Any] = {
     "backbone": ARCHITECTURE,
     "teacher": "backbone:mobilenet_v2",
-    "imitation": 20.0,
-    "image_size": 128,
+    "imitation": 50.0,
+    "image_size": INPUT,
     "augmentation": "strong",
-    "batch_size": 64,
+    "batch_size": 32,
     "lr_head": 2e-3,
-    "weight_decay": 0.02,
-    "epochs": 21,
+    "lr_backbone": 1e-2,
+    "weight_decay": 1e-3,
+    "blockwise_epochs": 8,
+    "epochs": 24,
 }
-# Decided before anything was measured. Its own head names 75.8 % of Caltech's held-out photos at 128 px, 74.0 % at 160
-# and 68.7 % at 192. Not to be chosen by the folders it is measured on.
-INPUT = 160
 GFLOPS = 0.153  # of a photo of 160 pixels: 0.30 at 224, as torchvision has it, times (160 / 224)²
 LICENCE = "CC BY 4.0 (photos: Caltech-101), Apache-2.0 (teacher)"
 

@@ -12,12 +12,16 @@ from tests.engine.test_train import assert_same, train_until
 from tl_app.backbones.staged import build
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import epoch, teacher
+from tl_app.engine.blocks import compared
 from tl_app.engine.step import classify
 from tl_app.engine.teacher import Teacher
-from tl_app.events import EpochDone, Finished, Notice, StepDone
+from tl_app.errors import UsageError
+from tl_app.events import EpochDone, Finished, Notice, PhaseStarted, StepDone
 from tl_app.transfer.distillation import Imitation
 
 DISTILLED = {"recipe": "pretrain", "teacher": "backbone:mobilenet_v2", "backbone": "shufflenet_v2_x0_5"}
+
+BLOCKWISE = {**DISTILLED, "backbone": "mobilenet_v2", "blockwise_epochs": 1, "epochs": 1, "batch_size": 8}
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +35,8 @@ def test_what_is_made_small_is_labels_plus_distance() -> None:
     known = Teacher(build("shufflenet_v2_x0_5"), Preprocessing(), torch.device("cpu"))
     photos, labels = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8), torch.tensor([0, 1, 2, 0])
     boundary = Preprocessing().normalise(photos)
-    imitation = Imitation([(each.shape[1], each.shape[1]) for each in known(photos)])
+    found = known(photos)
+    imitation = Imitation([(found[n].shape[1], found[n].shape[1]) for n in compared(known.blocks)])
 
     def loss(weight: float) -> tuple[torch.Tensor, torch.Tensor]:
         objective = teacher.imitate(network, imitation, known, weight=weight, precision=torch.float32)
@@ -44,8 +49,10 @@ def test_what_is_made_small_is_labels_plus_distance() -> None:
     assert distance > 0
     assert (loss(3.0)[0] - plain).item() == pytest.approx(3 * distance, rel=1e-4)
     loss(1.0)[0].backward()
-    for hint in imitation._each():
-        assert hint.map.weight.grad is not None and hint.map.weight.grad.abs().sum() > 0
+    for hint in imitation.each():
+        assert (
+            hint.map is not None and hint.map.weight.grad is not None and hint.map.weight.grad.abs().sum() > 0
+        )
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "squeezenet1_1", "vit_b_32"])
@@ -70,6 +77,35 @@ def test_resuming_ends_with_the_same_bits(trainer: Trainer, tmp_path: Path) -> N
         assert sum(isinstance(event, StepDone) for event in first) == steps
         list(trainer(tmp_path / f"{steps}", **DISTILLED))
         assert_same(tmp_path / "whole", tmp_path / f"{steps}")
+
+
+def test_resuming_within_block_wise_epochs_or_after_them_ends_with_the_same_bits(
+    trainer: Trainer, tmp_path: Path
+) -> None:
+    whole = list(trainer(tmp_path / "whole", **BLOCKWISE))
+    phases = [event for event in whole if isinstance(event, PhaseStarted)]
+    assert [phase.lr_backbone for phase in phases] == [0.05, phases[1].lr_head]
+    per_epoch = phases[0].steps_per_epoch
+    assert per_epoch >= 2
+    for steps in (1, per_epoch + 1):
+        train_until(trainer, tmp_path / f"{steps}", steps, **BLOCKWISE)
+        list(trainer(tmp_path / f"{steps}", **BLOCKWISE))
+        assert_same(tmp_path / "whole", tmp_path / f"{steps}")
+
+
+def test_blocks_that_learn_alone_come_closer_than_a_network_that_learns_as_one(
+    trainer: Trainer, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {**BLOCKWISE, "augmentation": "none", "imitation": 100.0}
+    alone = list(trainer(tmp_path / "alone", **settings | {"blockwise_epochs": 6}))
+    as_one = list(trainer(tmp_path / "one", **settings | {"blockwise_epochs": 0, "epochs": 7}))
+    (*_, mine), (*_, theirs) = ([e for e in events if isinstance(e, EpochDone)] for events in (alone, as_one))
+    assert mine.train_loss < 0.8 * theirs.train_loss
+
+
+def test_block_wise_epochs_need_the_same_blocks(trainer: Trainer, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="teacher with the same blocks"):
+        list(trainer(tmp_path / "run", **BLOCKWISE | {"backbone": "shufflenet_v2_x0_5"}))
 
 
 def test_the_model_is_the_network_alone(trainer: Trainer, tmp_path: Path) -> None:

@@ -24,9 +24,19 @@ def test_the_distance_is_that_of_the_mapped_features() -> None:
         torch.tensor([[1.0, 3.0, 1.0], [1.0, 1.0, 1.0]]),
     )
     target = (teacher - 1) / 2**0.5  # mean 1, variance 1, and as much again
+    assert hint.map is not None
     expected = (hint.map(student) - target).square().mean(1)
     torch.testing.assert_close(hint(student, teacher), expected)
     assert hint(student, teacher)[1].item() == pytest.approx(0.0)  # as the average photo: the map begins at 0
+
+
+def test_without_a_map_activations_are_compared_as_they_are() -> None:
+    hint = Hint(None, 2)
+    teacher = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
+    hint.calibrate(teacher)
+    assert not list(hint.parameters())
+    torch.testing.assert_close(hint(teacher, teacher), torch.zeros(2))
+    torch.testing.assert_close(hint(teacher + 2, teacher), torch.full((2,), 2.0))  # 2² over variance 1 twice
 
 
 def test_maps_are_compared_place_by_place() -> None:
@@ -47,7 +57,7 @@ def test_all_hints_count_alike() -> None:
         [torch.randn(6, 3, 3, 3), torch.randn(6, 5)],
     )
     imitation.calibrate(teacher)
-    first, second = imitation._each()
+    first, second = imitation.each()
     expected = (first(student[0], teacher[0]) + second(student[1], teacher[1])) / 2
     torch.testing.assert_close(imitation(student, teacher), expected)
 

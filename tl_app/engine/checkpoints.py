@@ -180,14 +180,13 @@ def load_imitation(path: Path) -> Imitation | None:
         }
     if not found:
         return None
-    maps = [value for name, value in sorted(found.items(), key=_hint_number) if name.endswith("map.weight")]
-    imitation = Imitation([(value.shape[1], value.shape[0]) for value in maps])
+    channels: list[tuple[int | None, int]] = []
+    while (mean := found.get(f"hints.{len(channels)}.mean")) is not None:
+        weight = found.get(f"hints.{len(channels)}.map.weight")
+        channels.append((weight.shape[1] if weight is not None else None, len(mean)))
+    imitation = Imitation(channels)
     imitation.load_state_dict(found)
     return imitation
-
-
-def _hint_number(item: tuple[str, Tensor]) -> int:
-    return int(item[0].split(".")[1])
 
 
 def load_optimizer(

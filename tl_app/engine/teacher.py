@@ -6,7 +6,7 @@ Knows nothing of epochs or optimisers.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,13 @@ from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import source
 from tl_app.engine.batches import load_view
+from tl_app.engine.blocks import activations, blocks_of, compared, random_window, stride_of
 from tl_app.engine.device import autocast, move
 from tl_app.engine.evaluate import to_input
 from tl_app.engine.fusing import folded
 from tl_app.engine.inputs import Photos
 from tl_app.engine.step import Objective
+from tl_app.errors import UsageError
 from tl_app.events import Event
 from tl_app.transfer.distillation import Imitation, pairs
 
@@ -28,24 +30,59 @@ _BATCH = 32
 
 
 class Teacher:
-    """A frozen network that says what its stages make of photos.
+    """A frozen network that says what its blocks make of photos.
 
     Args:
         network: With its weights.
         preprocessing: Its own, at the student's size.
         device: Where to compute.
+
+    Attributes:
+        blocks: As :func:`tl_app.engine.blocks.blocks_of` cuts them.
+        strides: For each block, what :func:`tl_app.engine.blocks.stride_of` says of photos of that size.
     """
 
     def __init__(self, network: StagedNetwork, preprocessing: Preprocessing, device: torch.device) -> None:
         network.requires_grad_(False).eval()
         move(network, device)
-        self._stages = [folded(stage.module) for stage in network.stages]
+        self.blocks = [folded(block) for block in blocks_of(network)]
         self._preprocessing, self._device = preprocessing, device
+        self.strides = self._strides()
 
     def __call__(self, photos: Tensor) -> list[Tensor]:
-        """Uint8 (B, 3, S, S) to the activations of each stage; ordinary tensors, which a backward pass may keep."""
+        """Uint8 (B, 3, S, S) to the activations of each block; ordinary tensors, which a backward pass may keep."""
         with torch.no_grad():
-            return activations(self._stages, to_input(photos, self._preprocessing, self._device))
+            return activations(self.blocks, to_input(photos, self._preprocessing, self._device))
+
+    def check_blocks(self, network: StagedNetwork) -> None:
+        """Whether each block of a student can be fed with what the teacher's block before it gives.
+
+        Raises:
+            UsageError: It cannot.
+        """
+        size = self._preprocessing.crop
+        own = _shapes(network, size)
+        with torch.no_grad():
+            known = [each.shape for each in self(torch.zeros(1, 3, size, size, dtype=torch.uint8))]
+        if own != known:
+            raise UsageError(
+                f"The blocks of {network.name} give activations of other sizes than the teacher's.",
+                "Block-wise epochs need a teacher with the same blocks, such as one of the same architecture.",
+                "Choose such a teacher, or leave the block-wise epochs out.",
+            )
+
+    def _strides(self) -> list[int | None]:
+        generator = torch.Generator().manual_seed(0)
+        size = self._preprocessing.crop
+        noise = torch.randint(0, 256, (1, 3, size, size), dtype=torch.uint8, generator=generator)
+        given = to_input(noise, self._preprocessing, self._device)
+        strides = []
+        with torch.no_grad():
+            for block in self.blocks:
+                found = block(given)
+                strides.append(stride_of(block, given, found))
+                given = found
+        return strides
 
 
 def open_teacher(
@@ -76,16 +113,16 @@ def imitation_of(network: StagedNetwork, teacher: Teacher, photos: Photos, seed:
     items = photos.train[:: max(1, len(photos.train) // _CALIBRATED)]
     loaded = [load_view(photos.store, item, view=0, augmentation="none", seed=seed) for item in items]
     batches = torch.split(torch.stack(loaded), _BATCH)
-    known = [torch.cat(parts).cpu() for parts in zip(*map(teacher, batches), strict=True)]
-    stages, size = [stage.module for stage in network.stages], loaded[0].shape[-1]
-    network.eval()
-    with torch.no_grad():
-        device = next(network.parameters()).device
-        own = [each.cpu() for each in activations(stages, torch.zeros(1, 3, size, size, device=device))]
+    known = [torch.cat(parts).cpu() for parts in zip(*map(_chosen_of(teacher), batches), strict=True)]
+    shapes = _shapes(network, loaded[0].shape[-1])
+    own = [torch.empty(shapes[number]) for number in compared(blocks_of(network))]
+    alike = [each.shape[1:] for each in own] == [each.shape[1:] for each in known]
     own, known = _paired(own, known)
     with GENERATOR_LOCK:
         torch.manual_seed(seed)
-        imitation = Imitation([(one.shape[1], two.shape[1]) for one, two in zip(own, known, strict=True)])
+        imitation = Imitation(
+            [(None if alike else one.shape[1], two.shape[1]) for one, two in zip(own, known, strict=True)]
+        )
     imitation.calibrate(known)
     return imitation
 
@@ -99,27 +136,78 @@ def imitate(
     precision: torch.dtype,
 ) -> Objective:
     """Cross-entropy of the labels plus ``weight`` times the distance to the teacher's activations."""
-    stages = [stage.module for stage in network.stages]
+    blocks = blocks_of(network)
+    numbers, known_of = compared(blocks), _chosen_of(teacher)
 
     def objective(rows: Tensor, boundary: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        known = teacher(rows)
+        known = known_of(rows)
         with autocast(boundary.device, precision):
-            found = activations(stages, boundary)
+            found = activations(blocks, boundary)
             logits: Tensor = network.head(found[-1])
         logits = logits.float()
         loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
-        return loss + weight * imitation(*_paired(found, known)).sum(), logits
+        distance = imitation(*_paired([found[number] for number in numbers], known))
+        return loss + weight * distance.sum(), logits
 
     return objective
 
 
-def activations(stages: Sequence[nn.Module], inputs: Tensor) -> list[Tensor]:
-    """What each stage gives, in order."""
-    found = []
-    for stage in stages:
-        inputs = stage(inputs)
-        found.append(inputs)
-    return found
+def imitate_blocks(
+    network: StagedNetwork,
+    imitation: Imitation,
+    teacher: Teacher,
+    *,
+    weight: float,
+    precision: torch.dtype,
+) -> Objective:
+    """The same with each block, and the head, fed by what the teacher's block before it gives.
+
+    Each learns as a shallow network of its own then, which takes a fraction of the steps (Wang et al. 2018,
+    "Progressive Blockwise Knowledge Distillation"). Blocks that can are run on a random window of their input, which
+    costs less and teaches as much: a map's places are much alike.
+    """
+    blocks, hints = blocks_of(network), imitation.each()
+    numbers = compared(blocks)
+
+    def distance(number: int, given: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        stride = teacher.strides[number]
+        if stride is None:
+            return blocks[number](given), known
+        window = random_window(known, stride)
+        return window.inside(blocks[number](window.of_input(given))), window.of_output(known)
+
+    def objective(rows: Tensor, boundary: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        known = teacher(rows)
+        given = [boundary, *known]
+        with autocast(boundary.device, precision):
+            logits: Tensor = network.head(known[-1])
+            found = [distance(number, given[number], known[number]) for number in numbers]
+        distances = [hint(*each) for hint, each in zip(hints, found, strict=True)]
+        logits = logits.float()
+        loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
+        return loss + weight * torch.stack(distances).mean(0).sum(), logits
+
+    return objective
+
+
+def _chosen_of(teacher: Teacher) -> Callable[[Tensor], list[Tensor]]:
+    """The teacher's activations that are compared."""
+    numbers = compared(teacher.blocks)
+
+    def known(photos: Tensor) -> list[Tensor]:
+        found = teacher(photos)
+        return [found[number] for number in numbers]
+
+    return known
+
+
+def _shapes(network: StagedNetwork, size: int) -> list[torch.Size]:
+    """Of the activations of each block for one photo, (1, …)."""
+    network.eval()
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        found = activations(blocks_of(network), torch.zeros(1, 3, size, size, device=device))
+    return [each.shape for each in found]
 
 
 def _paired(student: list[Tensor], teacher: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:

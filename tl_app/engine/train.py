@@ -160,7 +160,7 @@ def _enter(training: Training, number: int) -> Generator[Event, None, None]:
         training.precision = training_precision(training.config.precision, training.device, suffix)
     else:
         yield from _standardise(training)
-    training.objective = objective_of(training)
+    training.objective = objective_of(training, phase)
     _build_optimizer(training, number)
     position.phase, position.depth = number, min(position.depth, phase.frozen_stages)
 

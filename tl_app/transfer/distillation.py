@@ -12,24 +12,25 @@ from torch import Tensor, nn
 
 
 class Hint(nn.Module):
-    """How far activations are from a teacher's, through a linear map over channels that is learnt along.
+    """How far activations are from a teacher's: as they are, or through a linear map over channels learnt along.
 
     FitNets' hint loss (Romero et al. 2015), with the teacher's activations brought to one scale first. The map is
     thrown away afterwards: what it reads off the activations, later layers can read off them too.
 
     Args:
-        channels: Of the student.
+        channels: Of the student where there is a map; None: the student's channels are the teacher's.
         teacher_channels: Of the teacher.
     """
 
     mean: Tensor  # (teacher_channels,)
     scale: Tensor  # (teacher_channels,)
 
-    def __init__(self, channels: int, teacher_channels: int) -> None:
+    def __init__(self, channels: int | None, teacher_channels: int) -> None:
         super().__init__()
-        self.map = nn.Linear(channels, teacher_channels)
-        nn.init.normal_(self.map.weight, std=0.01)
-        nn.init.zeros_(self.map.bias)
+        self.map = nn.Linear(channels, teacher_channels) if channels is not None else None
+        if self.map is not None:
+            nn.init.normal_(self.map.weight, std=0.01)
+            nn.init.zeros_(self.map.bias)
         self.register_buffer("mean", torch.zeros(teacher_channels))
         self.register_buffer("scale", torch.ones(teacher_channels))
 
@@ -46,7 +47,9 @@ class Hint(nn.Module):
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Activations (B, C) or (B, C, H, W) of both to the mean squared distance of each photo, (B,)."""
         target = (_rows(teacher.float()) - self.mean) / self.scale
-        distance: Tensor = (self.map(_rows(student.float())) - target).square().flatten(1).mean(1)
+        own = _rows(student.float())
+        own = self.map(own) if self.map is not None else (own - self.mean) / self.scale
+        distance: Tensor = (own - target).square().flatten(1).mean(1)
         return distance
 
 
@@ -54,38 +57,37 @@ class Imitation(nn.Module):
     """The mean of hints at several depths of the network.
 
     Args:
-        channels: Of student and teacher, for each hint.
+        channels: Of student and teacher, for each hint, as :class:`Hint` takes them.
     """
 
-    def __init__(self, channels: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, channels: Sequence[tuple[int | None, int]]) -> None:
         super().__init__()
         self.hints = nn.ModuleList(Hint(*pair) for pair in channels)
 
     def calibrate(self, teacher: Sequence[Tensor]) -> None:
         """See :meth:`Hint.calibrate`; one tensor per hint."""
-        for hint, activations in zip(self._each(), teacher, strict=True):
+        for hint, activations in zip(self.each(), teacher, strict=True):
             hint.calibrate(activations)
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
         """One tensor per hint of both to the mean distance of each photo, (B,)."""
-        distances = [
-            hint(own, known) for hint, own, known in zip(self._each(), student, teacher, strict=True)
-        ]
+        distances = [hint(own, known) for hint, own, known in zip(self.each(), student, teacher, strict=True)]
         return torch.stack(distances).mean(0)
 
-    def _each(self) -> list[Hint]:
+    def each(self) -> list[Hint]:
+        """The hints in order."""
         return [hint for hint in self.hints if isinstance(hint, Hint)]
 
 
 def pairs(student: Sequence[Sequence[int]], teacher: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """Which stage imitates which: one by one where all sizes agree, else the last of each size; always the last.
+    """Which block imitates which: one by one where all sizes agree, else the last of each size; always the last.
 
     Args:
-        student: The shape of each stage's activations for one photo, (C,) or (C, H, W).
+        student: The shape of each block's activations for one photo, (C,) or (C, H, W).
         teacher: Likewise.
 
     Returns:
-        Numbers of stages of both, in order.
+        Numbers of blocks of both, in order.
     """
     own, known = ([tuple(shape[1:]) for shape in shapes] for shapes in (student, teacher))
     if own == known:
