@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from tl_app import cli
-from tl_app.config import TrainConfig, depth_settings, field_type, option
+from tl_app.config import TrainConfig
+from tl_app.contradictions import depth_settings
 from tl_app.errors import UsageError
+from tl_app.fields import field_type, option
+from tl_app.ui import form
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,7 @@ def test_depth_that_makes_no_sense(recipe: str | None, freeze: str, message: str
 
 def test_every_setting_has_an_explanation_and_a_valid_default() -> None:
     for spec in dataclasses.fields(TrainConfig):
+        assert spec.metadata["group"] in {"basic", *form.GROUPS}
         assert spec.metadata["label"] and spec.metadata["help"].endswith("."), spec.name
         plain, optional = field_type(spec)
         assert isinstance(spec.default, plain) or (optional and spec.default is None)

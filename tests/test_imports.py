@@ -13,7 +13,18 @@ PACKAGE = ROOT / "tl_app"
 
 # From the bottom up; a module may import from rows above its own here, and from its own row.
 LAYERS: list[set[str]] = [
-    {"errors", "events", "config", "resources", "files", "caches", "memory", "words"},
+    {
+        "errors",
+        "events",
+        "config",
+        "contradictions",
+        "fields",
+        "resources",
+        "files",
+        "caches",
+        "memory",
+        "words",
+    },
     {"data"},
     {"backbones", "references", "runs"},
     {"transfer"},
@@ -27,6 +38,8 @@ LAYERS: list[set[str]] = [
 NO_TORCH_AT_THE_TOP = {
     "caches",
     "config",
+    "contradictions",
+    "fields",
     "errors",
     "events",
     "plots",

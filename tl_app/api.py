@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tl_app import resources, runs
-from tl_app.config import TrainConfig, depth_settings
+from tl_app.config import TrainConfig
+from tl_app.contradictions import depth_settings
 from tl_app.errors import DataError, Interrupted
 from tl_app.events import Event
 from tl_app.references import BACKBONE_PREFIX, located

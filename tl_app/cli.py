@@ -21,8 +21,9 @@ from typing import Annotated, Any
 import typer
 
 from tl_app import api, rows
-from tl_app.config import TrainConfig, field_type, option
+from tl_app.config import TrainConfig
 from tl_app.errors import UserError
+from tl_app.fields import field_type, option
 from tl_app.memory import keep_memory, without_collector
 
 _STOPPED = object()

@@ -6,7 +6,8 @@ import dataclasses
 import shlex
 from typing import Any
 
-from tl_app.config import TrainConfig, option
+from tl_app.config import TrainConfig
+from tl_app.fields import option
 
 
 def command_line(config: TrainConfig) -> str:

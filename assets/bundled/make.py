@@ -28,7 +28,9 @@ from tl_app.memory import keep_memory
 HERE = Path(__file__).resolve().parent
 NAME = "bundled-source"
 ARCHITECTURE = "mobilenet_v2"
-INPUT = 160  # pixels; decided before anything was measured, and not to be chosen by the folders it is measured on
+INPUT = (
+    160  # pixels; decided before anything was measured, and not to be chosen by the folders it is measured on
+)
 SETTINGS: dict[str, Any] = {
     "backbone": ARCHITECTURE,
     "teacher": "backbone:mobilenet_v2",

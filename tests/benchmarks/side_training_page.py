@@ -7,7 +7,8 @@ import argparse
 import sys
 import threading
 
-from tl_app.config import TrainConfig, depth_settings
+from tl_app.config import TrainConfig
+from tl_app.contradictions import depth_settings
 from tl_app.ui import app
 from tl_app.ui.workspace import Workspace
 

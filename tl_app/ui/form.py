@@ -11,9 +11,18 @@ from typing import Any
 
 import gradio as gr
 
-from tl_app.config import TrainConfig, field_type
+from tl_app.config import TrainConfig
+from tl_app.fields import field_type
 
 FIELDS = {spec.name: spec for spec in dataclasses.fields(TrainConfig)}
+
+# The groups of fields beyond the basic ones, with the title of each.
+GROUPS = {
+    "training": "Head and optimiser",
+    "source": "Source and teacher",
+    "photos": "Photos",
+    "machine": "Machine",
+}
 
 Form = dict[str, gr.components.Component]
 
@@ -22,9 +31,13 @@ _CHOICE_LABELS = {
         "head": "Head only",
         "partial": "Partial",
         "full": "Full",
+        "lp-ft": "Probe, then fine-tune (recommended)",
+        "gradual": "Gradual unfreezing",
         "scratch": "From scratch",
         "pretrain": "Source model",
     },
+    "head": {"mlp": "Hidden layer (MLP)"},
+    "pooling": {"pool": "Pooled"},
     "optimizer": {"sgd": "SGD with momentum", "adam": "Adam", "adamw": "AdamW"},
     "precision": {"fp32": "32-bit", "bf16": "bfloat16"},
 }

@@ -97,9 +97,10 @@ def _lay_out() -> _Parts:
             max_lines=1,
             elem_id="tl-run-name",
         )
-        with gr.Row(elem_classes=["tl-grid"]):
-            for name in form.names("advanced"):
-                fields[name] = _advanced(name)
+        for group_name, title in form.GROUPS.items():
+            with gr.Accordion(title, open=False), gr.Row(elem_classes=["tl-grid"]):
+                for name in form.names(group_name):
+                    fields[name] = _advanced(name)
     ordered = {name: fields[name] for name in form.FIELDS}
     return _Parts(ordered, group, facts, strip_, run_name)
 

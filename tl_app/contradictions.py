@@ -1,0 +1,92 @@
+"""Settings that cannot go together, each with what to do instead.
+
+Knows nothing of single values, which the fields check themselves, nor of what depends on a backbone or a machine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tl_app.errors import UsageError
+
+if TYPE_CHECKING:
+    from tl_app.config import TrainConfig
+
+_WHOLE = ("full", "scratch", "pretrain")  # recipes that train every stage from the first step on
+
+
+def check(config: TrainConfig) -> None:
+    """Whether the settings go together.
+
+    Raises:
+        UsageError: Two contradict each other.
+    """
+    if config.freeze is not None:
+        if config.recipe in ("full", "scratch", "pretrain") and config.freeze > 0:
+            raise UsageError(
+                f"Recipe '{config.recipe}' trains every stage, but freezing depth {config.freeze} was asked for.",
+                "It goes with freezing depth 0 only.",
+                "Choose recipe 'partial' to keep stages frozen, or leave the freezing depth out.",
+            )
+    if config.recipe == "scratch" and config.weights not in ("default", "random"):
+        raise UsageError(
+            f"Recipe 'scratch' starts from random weights, but weights '{config.weights}' were asked for.",
+            remedy="Leave the weights out, or choose recipe 'full'.",
+        )
+    if config.batchnorm == "keep" and (config.is_random or config.start == "average"):
+        raise UsageError(
+            "BatchNorm statistics 'keep' needs pretrained weights: random ones have no statistics to keep.",
+            remedy="Choose 'auto' or 'adapt'.",
+        )
+    if config.start == "average" and config.is_random:
+        raise UsageError(
+            "Start 'average' needs pretrained weights to average random ones with.",
+            remedy="Choose weights and a recipe that start from them, or start 'copy'.",
+        )
+    if config.teacher and (config.recipe in ("head", "partial") or config.freeze):
+        raise UsageError(
+            f"A teacher is for a network that is trained as a whole, but recipe '{config.recipe}' was asked for.",
+            "Recipes with a teacher: full, scratch, pretrain.",
+        )
+    if config.blockwise_epochs and not config.teacher:
+        raise UsageError(
+            f"{config.blockwise_epochs} block-wise epochs were asked for, but no teacher whose blocks are imitated.",
+            remedy="Name a teacher with the same blocks, or leave the block-wise epochs out.",
+        )
+
+
+def depth_settings(recipe: str | None, freeze: int | str | None) -> dict[str, Any]:
+    """The config fields that a recipe and a freezing depth, as a person gives them, stand for.
+
+    Args:
+        recipe: One of :data:`tl_app.config.RECIPES`; None: what the depth implies, else the default.
+        freeze: A number of stages (also as text), ``head`` for all of them, ``none`` for none; None: the recipe
+            decides.
+
+    Returns:
+        Values for ``recipe`` and ``freeze``; absent ones keep their defaults.
+
+    Raises:
+        UsageError: The depth is no such thing, or contradicts the recipe.
+    """
+    implied: dict[str, Any]
+    match str(freeze).strip().lower():
+        case "none" if freeze is None:
+            implied = {}
+        case "head":
+            implied = {"recipe": "head"}
+        case "none":
+            implied = {"recipe": recipe or "full", "freeze": 0}
+        case text if text.isdecimal():
+            implied = {"recipe": recipe or "partial", "freeze": int(text)}
+        case _:
+            raise UsageError(
+                f"Freezing depth is '{freeze}'.",
+                "Allowed: a number of stages, 'head' for all of them, or 'none'.",
+            )
+    if recipe is not None and implied.setdefault("recipe", recipe) != recipe:
+        raise UsageError(
+            f"Recipe '{recipe}' does not go with freezing depth '{freeze}'.",
+            remedy=f"Leave one of them out, or choose recipe '{implied['recipe']}'.",
+        )
+    return implied
