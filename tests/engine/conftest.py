@@ -30,9 +30,10 @@ def trainer(photos: Path) -> Trainer:
             "recipe": "full",
             "epochs": 2,
             "batch_size": 6,
+            "weights": "random",
             **settings,
         }
-        config = TrainConfig(data=str(photos), weights="random", image_size=32, **chosen)
+        config = TrainConfig(data=str(photos), image_size=32, **chosen)
         filled, preprocessing = resolve(config, len(index.used("train")))
         folder.mkdir(exist_ok=True)
         return train(filled, index, preprocessing, folder, stop=stop)
