@@ -270,10 +270,10 @@ class TrainConfig:
     l2_sp: float = setting(
         0.0,
         "Stay close: weights (L2-SP)",
-        "Pull of the backbone's weights towards the source's, 1 being the usual strength; 0: none.",
+        "Pull of the backbone's weights to the source's in place of to zero, 1 being the usual strength; 0: none.",
         group="source",
         low=0.0,
-        high=100.0,
+        high=10.0,
     )
     feature_distance: float = setting(
         0.0,
@@ -281,7 +281,7 @@ class TrainConfig:
         "Pull of the stages' activations towards the source's, 1 being the usual strength; 0: none.",
         group="source",
         low=0.0,
-        high=100.0,
+        high=10.0,
     )
     bss: float = setting(
         0.0,
@@ -289,7 +289,7 @@ class TrainConfig:
         "Penalty on the smallest singular values of a batch's features, 1 being the usual strength; 0: none.",
         group="source",
         low=0.0,
-        high=100.0,
+        high=10.0,
     )
     teacher: str = setting(
         "",

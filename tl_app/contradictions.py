@@ -50,6 +50,18 @@ def check(config: TrainConfig) -> None:
             "Start 'average' needs pretrained weights to average random ones with.",
             remedy="Choose weights and a recipe that start from them, or start 'copy'.",
         )
+    close = config.l2_sp or config.feature_distance
+    if close and (config.is_random or config.start == "average"):
+        raise UsageError(
+            "Staying close to the source (L2-SP, feature distance) needs one, but the start weights are random.",
+            remedy="Choose pretrained weights, start 'copy' and a recipe that keeps them, or set both to 0.",
+        )
+    if config.blockwise_epochs and (close or config.bss):
+        raise UsageError(
+            "In block-wise epochs each block follows the teacher alone: "
+            "L2-SP, feature distance and BSS do not go with them.",
+            remedy="Leave the block-wise epochs out, or set all three to 0.",
+        )
     if config.teacher and (config.recipe not in _WHOLE or config.freeze):
         raise UsageError(
             f"A teacher is for a network that is trained as a whole, but recipe '{config.recipe}' was asked for.",

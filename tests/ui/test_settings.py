@@ -95,6 +95,18 @@ def test_runs_can_be_started_from(home: Path, photos: Path) -> None:
     assert "of your own run" in picker.facts("resnet18", f"run:{path}"), "until the list has changed"
 
 
+@pytest.mark.parametrize("name", ["alpha", "layer_decay", "l2_sp", "feature_distance", "bss"])
+def test_a_slider_gives_every_value_that_is_allowed(name: str) -> None:
+    slider, meta = settings._advanced(name), form.FIELDS[name].metadata
+    assert isinstance(slider, gr.Slider)
+    assert (slider.minimum, slider.maximum) == (meta["low"], meta["high"])
+    assert slider.value == form.FIELDS[name].default
+    ticks = (slider.maximum - slider.minimum) / slider.step
+    assert ticks == pytest.approx(round(ticks)) and 10 < ticks <= 100
+    for value in (slider.minimum, slider.maximum, 1):  # a slider at a whole number gives one
+        assert getattr(form.read({name: value}), name) == value
+
+
 def made_run(folder: Path, name: str, config: TrainConfig, index: DatasetIndex) -> Path:
     return runs.create_run(
         folder, name, asked=config, config=config, preprocessing={}, stages=[], lineage=[], index=index

@@ -23,12 +23,13 @@ from tl_app.engine.checkpoints import Position
 from tl_app.engine.device import memory_bytes, seed_generator
 from tl_app.engine.evaluate import Evaluation, evaluate
 from tl_app.engine.inputs import Inputs, Photos, logits_of
+from tl_app.engine.penalties import Penalised
 from tl_app.engine.step import Objective, accumulate, within_memory
 from tl_app.engine.teacher import Teacher
 from tl_app.events import CheckpointSaved, EpochDone, Event, Notice, StepDone
 from tl_app.transfer.distillation import Imitation
 from tl_app.transfer.freezing import train_mode
-from tl_app.transfer.optimisers import set_rates
+from tl_app.transfer.optimisers import clip_gradients, set_rates
 from tl_app.transfer.recipes import Phase
 from tl_app.transfer.schedules import lr_factor
 from tl_app.transfer.standardise import Standardise, folded
@@ -200,7 +201,12 @@ def _steps(training: Training, phase_number: int) -> Generator[Event, None, bool
         if training.stop():
             yield from losses.flush()
             return False
-        factor = lr_factor(config.schedule, phase_step + position.step_in_epoch, phase.epochs * steps)
+        factor = lr_factor(
+            config.schedule,
+            phase_step + position.step_in_epoch,
+            phase.epochs * steps,
+            warmup=config.warmup,
+        )
         factor *= position.lr_scale
         loss, correct = yield from _step(training, rows, labels, factor)
         losses.add(loss, correct, len(labels), phase.lr_head * factor)
@@ -226,12 +232,18 @@ def _step(
     assert optimizer is not None and inputs is not None and objective is not None
     set_rates(optimizer, factor)
     targets = labels.to(training.device, non_blocking=True)
+    seed = _mixed(training.config.seed, position.step)
 
     def run(parts: int) -> tuple[Tensor, Tensor]:
         with GENERATOR_LOCK:
+            if isinstance(objective, Penalised):
+                seed_generator(seed, training.device)
+                objective.look(inputs.to_boundary, rows, targets, parts=parts)
             # Dropout draws from (seed, step) alone, so that a resumed run, or another try, draws the same.
-            seed_generator(_mixed(training.config.seed, position.step), training.device)
-            return accumulate(inputs.to_boundary, objective, rows, targets, parts=parts)
+            seed_generator(seed, training.device)
+            result = accumulate(inputs.to_boundary, objective, rows, targets, parts=parts)
+        clip_gradients(optimizer, training.config.grad_clip)
+        return result
 
     result, parts = within_memory(
         run, optimizer, parts=position.micro_batches, batch_size=len(labels), device=training.device

@@ -1,16 +1,21 @@
-"""What a training makes small: the labels' loss, or that and the distance to a teacher's features.
+"""What a training makes small: the labels' loss, or that and the distance to a teacher's features, and penalties.
 
 Knows nothing of batches, optimisers or files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import copy
+from collections.abc import Generator, Iterator
 
+from tl_app.backbones.staged import StagedNetwork
+from tl_app.engine import checkpoints
 from tl_app.engine.epoch import Training
+from tl_app.engine.penalties import Penalised, Strengths
 from tl_app.engine.step import Objective, classify
 from tl_app.engine.teacher import imitate, imitate_blocks, imitation_of, open_teacher
-from tl_app.events import Event
+from tl_app.events import Event, Notice
+from tl_app.transfer import regularisers
 from tl_app.transfer.recipes import Phase
 
 
@@ -26,8 +31,55 @@ def meet_teacher(training: Training) -> Generator[Event, None, None]:
         training.imitation = found.to(device)
 
 
+def unused(training: Training) -> Iterator[Notice]:
+    """Says which settings act on the backbone alone when only the head is trained."""
+    config, stages = training.config, len(training.network.stages)
+    if any(phase.frozen_stages < stages for phase in training.phases):
+        return
+    idle = {
+        "L2-SP": config.l2_sp,
+        "the feature distance": config.feature_distance,
+        "BSS": config.bss,
+        "changing early layers less": config.layer_decay < 1,
+    }
+    names = [name for name, used in idle.items() if used]
+    if names:
+        yield Notice(
+            f"Only the head is trained, so these have no effect: {', '.join(names)}. Unfreeze stages to use them.",
+            "warning",
+        )
+
+
 def objective_of(training: Training, phase: Phase) -> Objective:
     """What the phase makes small."""
+    objective, config = _learnt(training, phase), training.config
+    strengths = Strengths(
+        config.l2_sp * regularisers.L2_SP,
+        config.feature_distance * regularisers.FEATURE_DISTANCE,
+        config.bss * regularisers.BSS,
+    )
+    # With the head alone trained, penalties of the backbone have nothing to act on.
+    if strengths == Strengths() or phase.frozen_stages == len(training.network.stages):
+        return objective
+    return Penalised(
+        objective,
+        training.network,
+        phase.frozen_stages,
+        strengths,
+        precision=training.precision,
+        source=_source(training) if strengths.l2_sp or strengths.feature_distance else None,
+    )
+
+
+def _source(training: Training) -> StagedNetwork:
+    """The network as it was when training started; with a copied start its backbone is the source's."""
+    source = copy.deepcopy(training.network)
+    checkpoints.load_weights(training.folder / checkpoints.START, source)
+    return source.requires_grad_(False).eval()
+
+
+def _learnt(training: Training, phase: Phase) -> Objective:
+    """The labels' loss, or that and the distance to the teacher."""
     if training.teacher is None or training.imitation is None:
         assert training.suffix is not None
         return classify(training.suffix, training.precision)

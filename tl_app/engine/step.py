@@ -60,18 +60,26 @@ def accumulate(
     loss_sum = torch.zeros((), device=labels.device)
     correct = torch.zeros((), dtype=torch.int64, device=labels.device)
     for part, part_labels in zip(rows.tensor_split(parts), labels.tensor_split(parts), strict=True):
-        with torch.inference_mode():
-            boundary = to_boundary(part)
-        if boundary.is_inference():
-            boundary = (
-                boundary.clone()
-            )  # an inference tensor cannot be saved for the backward pass; its copy can
-        total, logits = _checked(objective, part, boundary, part_labels)
+        total, logits = _checked(objective, part, _at_boundary(to_boundary, part), part_labels)
         loss = total / len(labels)
         loss.backward()  # type: ignore[no-untyped-call]
         loss_sum += loss.detach()
         correct += (logits.detach().argmax(1) == part_labels).sum()
     return loss_sum, correct
+
+
+def forward_only(
+    to_boundary: Callable[[Tensor], Tensor],
+    objective: Objective,
+    rows: Tensor,
+    labels: Tensor,
+    *,
+    parts: int,
+) -> None:
+    """Computes the objective of a batch as :func:`accumulate` will, without gradients, for who listens to it."""
+    for part, part_labels in zip(rows.tensor_split(parts), labels.tensor_split(parts), strict=True):
+        with torch.no_grad():
+            _checked(objective, part, _at_boundary(to_boundary, part), part_labels)
 
 
 def within_memory(
@@ -141,6 +149,13 @@ def _too_small(device: torch.device, what: str) -> ResourceError:
         f"The memory of {device} is too small: {what}.",
         remedy="Choose a smaller backbone or image size, freeze more stages, or use the CPU.",
     )
+
+
+def _at_boundary(to_boundary: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    with torch.inference_mode():
+        boundary = to_boundary(rows)
+    # An inference tensor cannot be saved for the backward pass; its copy can.
+    return boundary.clone() if boundary.is_inference() else boundary
 
 
 def _checked(objective: Objective, rows: Tensor, boundary: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,7 @@ from tl_app.engine.epoch import NotFinite, Training, run_epoch, save
 from tl_app.engine.evaluate import to_input
 from tl_app.engine.frozen import Frozen
 from tl_app.engine.inputs import Inputs, Sampling, from_photos
-from tl_app.engine.objective import meet_teacher, objective_of
+from tl_app.engine.objective import meet_teacher, objective_of, unused
 from tl_app.errors import DivergedError, Interrupted
 from tl_app.events import Event, Finished, Notice, PhaseStarted, RolledBack
 from tl_app.files import remove_leftovers
@@ -124,6 +124,7 @@ def _set_up(
     if config.teacher:
         yield from meet_teacher(training)
     if position is None:
+        yield from unused(training)
         yield save(training)
     return training
 
@@ -232,15 +233,18 @@ def _measured(training: Training, report: Report) -> Standardise:
 
 def _build_optimizer(training: Training, number: int) -> None:
     """The phase's optimiser, with its saved state when there is one."""
-    phase = training.phases[number]
+    phase, config = training.phases[number], training.config
     beside = [training.imitation] if training.imitation is not None else []
     training.optimizer = build_optimizer(
-        training.config.optimizer,
+        config.optimizer,
         nn.ModuleList([training.network.net, *beside]),
         nn.ModuleList([training.network.head, *beside]),
         lr_head=phase.lr_head,
         lr_backbone=phase.lr_backbone,
-        weight_decay=training.config.weight_decay,
+        weight_decay=config.weight_decay,
+        backbone_decays=config.l2_sp == 0,  # which pulls to the source in its place
+        stages=[stage.module for stage in training.network.stages],
+        layer_decay=config.layer_decay,
     )
     if training.position.phase == number:
         checkpoints.load_optimizer(

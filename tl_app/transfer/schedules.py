@@ -8,51 +8,60 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-WARMUP_SHARE = 0.05  # of all steps: fresh heads send large gradients into pretrained stages at first
+# Shares of a phase's steps in which rates rise when nobody says otherwise. Fresh heads send large gradients into
+# pretrained stages at first; one-cycle's 30 % are those of torch's OneCycleLR.
+_WARMUP_SHARES = {"constant": 0.0, "step": 0.0, "cosine": 0.05, "one-cycle": 0.3}
 
 
-def lr_factor(schedule: str, step: int, total_steps: int) -> float:
+def lr_factor(schedule: str, step: int, total_steps: int, *, warmup: float | None = None) -> float:
     """What the base learning rate is multiplied with at one step.
 
     Args:
         schedule: One of ``config.SCHEDULES``.
         step: Counted from 0 within the phase.
         total_steps: Steps of the phase.
+        warmup: Share of those in which the rate rises, below 1; None for what the schedule usually has.
 
     Returns:
         A factor from 0 to 1.
     """
-    return _SHAPES[schedule]((step + 0.5) / max(1, total_steps))
+    share = _WARMUP_SHARES[schedule] if warmup is None else warmup
+    return _SHAPES[schedule]((step + 0.5) / max(1, total_steps), share)
 
 
-def _constant(progress: float) -> float:
-    return 1.0
+def _constant(progress: float, warmup: float) -> float:
+    return _rise(progress, warmup)
 
 
-def _step(progress: float) -> float:
-    """Times 0.1 after each third, the shape of the classic 7-epochs-of-20 tutorials."""
-    return 0.1 ** int(progress * 3)
+def _step(progress: float, warmup: float) -> float:
+    """Times 0.1 after each third of the phase, the shape of the classic 7-epochs-of-20 tutorials."""
+    return _rise(progress, warmup) * 0.1 ** int(progress * 3)
 
 
-def _cosine(progress: float) -> float:
+def _cosine(progress: float, warmup: float) -> float:
     """Linear warm-up, then half a cosine (Loshchilov and Hutter 2017, without restarts)."""
-    if progress < WARMUP_SHARE:
-        return progress / WARMUP_SHARE
-    return 0.5 * (1 + math.cos(math.pi * (progress - WARMUP_SHARE) / (1 - WARMUP_SHARE)))
+    if progress < warmup:
+        return _rise(progress, warmup)
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
-def _one_cycle(progress: float) -> float:
-    """Smith 2018, with the cosine ramps and the 30 % of torch's OneCycleLR: 1/25 up to 1, down to 1/10,000."""
-    if progress < 0.3:
-        return _ramp(0.04, 1.0, progress / 0.3)
-    return _ramp(1.0, 1e-4, (progress - 0.3) / 0.7)
+def _one_cycle(progress: float, warmup: float) -> float:
+    """Smith 2018, with the cosine ramps of torch's OneCycleLR: 1/25 up to 1, down to 1/10,000."""
+    if progress < warmup:
+        return _ramp(0.04, 1.0, progress / warmup)
+    return _ramp(1.0, 1e-4, (progress - warmup) / (1 - warmup))
+
+
+def _rise(progress: float, warmup: float) -> float:
+    """Linear, from 0 at the beginning to 1 at the end of the warm-up (Goyal et al. 2017)."""
+    return progress / warmup if progress < warmup else 1.0
 
 
 def _ramp(start: float, end: float, share: float) -> float:
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * share))
 
 
-_SHAPES: dict[str, Callable[[float], float]] = {
+_SHAPES: dict[str, Callable[[float, float], float]] = {
     "constant": _constant,
     "step": _step,
     "cosine": _cosine,

@@ -25,6 +25,8 @@ from tl_app.ui.workspace import Workspace
 
 _FROM_RANDOM = ("scratch", "pretrain")  # recipes that pretrained weights are not chosen for by themselves
 _SLIDER = "tl-field-freeze"
+# Fields of the advanced settings that are sliders, with their steps; ranges are the config's.
+_STEPS = {"alpha": 0.05, "layer_decay": 0.05, "l2_sp": 0.1, "feature_distance": 0.1, "bss": 0.1}
 _RECOMMENDED_STAGES = 9  # so that the slider stands right before the catalogue is there
 
 
@@ -161,8 +163,10 @@ def _advanced(name: str) -> gr.components.Component:
     if name == "device":
         devices = ["auto", "cpu", "cuda", "mps"]
         return form.control(name, kind=gr.Dropdown, choices=devices, allow_custom_value=True, min_width=200)
-    if name == "alpha":
-        return form.control(name, kind=gr.Slider, minimum=0, maximum=1, step=0.05, min_width=200)
+    if name in _STEPS:
+        meta = form.FIELDS[name].metadata
+        ends = {"minimum": meta["low"], "maximum": meta["high"]}
+        return form.control(name, kind=gr.Slider, step=_STEPS[name], min_width=200, **ends)
     if name == "teacher":
         return form.control(name, placeholder="none", min_width=200)
     return form.control(name, min_width=200)
