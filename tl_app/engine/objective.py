@@ -30,7 +30,7 @@ def objective_of(training: Training, phase: Phase) -> Objective:
     """What the phase makes small."""
     if training.teacher is None or training.imitation is None:
         assert training.suffix is not None
-        return classify(training.suffix, training.precision)
+        return classify(training.suffix, training.precision, training.label_loss)
     imitated = imitate_blocks if phase.blockwise else imitate
     return imitated(
         training.network,
@@ -38,4 +38,5 @@ def objective_of(training: Training, phase: Phase) -> Objective:
         training.teacher,
         weight=training.config.imitation,
         precision=training.precision,
+        label_loss=training.label_loss,
     )
