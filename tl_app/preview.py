@@ -71,7 +71,7 @@ def preview(config: TrainConfig, index: DatasetIndex, *, photos: int = 3, views:
         shown = [Picture(view_of(photo, 0), "for validation")]
         shown += [Picture(view_of(photo, view), f"view {view}") for view in range(1, views)]
         strips.append(Strip(photo.path, shown))
-    chosen = _spread(index.used("train"), views)
+    chosen = _alternating(_spread(index.used("train"), views))
     batch = stacked([view_of(photo, 1) for photo in chosen])
     labels = torch.tensor([numbers[photo.label] for photo in chosen])
     for title, mixup, cutmix in (("MixUp", config.mixup, 0.0), ("CutMix", 0.0, config.cutmix)):
@@ -89,12 +89,14 @@ def _mixed(
     mixup: float,
     cutmix: float,
 ) -> Strip:
-    with GENERATOR_LOCK:
-        torch.manual_seed(seed)
-        rows, shares = mixed(batch, labels, mixup=mixup, cutmix=cutmix, classes=len(classes))
-    return Strip(
-        title, [Picture(row, _parts(share, classes)) for row, share in zip(rows, shares, strict=True)]
-    )
+    """Each picture from another batch, since all of a batch are mixed in the same proportion."""
+    pictures = []
+    for place in range(len(batch)):
+        with GENERATOR_LOCK:
+            torch.manual_seed(seed + place)
+            rows, shares = mixed(batch, labels, mixup=mixup, cutmix=cutmix, classes=len(classes))
+        pictures.append(Picture(rows[place], _parts(shares[place], classes)))
+    return Strip(title, pictures)
 
 
 def _parts(shares: Tensor, classes: Sequence[str]) -> str:
@@ -108,3 +110,9 @@ def _spread(photos: Sequence[Photo], most: int) -> list[Photo]:
     return (
         [ordered[place * len(ordered) // most] for place in range(most)] if len(ordered) > most else ordered
     )
+
+
+def _alternating(photos: list[Photo]) -> list[Photo]:
+    """Those of the first half and of the second in turn, so that neighbours are of different classes."""
+    half = -(-len(photos) // 2)
+    return [photos[place] for place in sorted(range(len(photos)), key=lambda place: place % half)]
