@@ -186,6 +186,8 @@ def _set_up(page: Page) -> None:
     assert page.locator("#tl-field-freeze input[type=range]").input_value() == "9"
     page.locator("#tl-field-epochs input").fill("300")  # it must still be training when it is stopped
     page.get_by_role("button", name="Advanced settings").click()
+    for title in ("Photos", "Machine"):
+        page.locator("#tl-advanced").get_by_role("button", name=title).click()
     page.locator("#tl-field-image_size input").fill("128")  # keeps the test short
     page.locator("#tl-field-cache input").click()  # from cached activations it would be over in no time
     page.get_by_role("option", name="Off").click()
