@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tl_app import cli, runs
+from tl_app import api, cli, runs
 
 TINY = "--backbone mobilenet_v3_small --weights random --recipe full --epochs 2 --image-size 32".split()
 
@@ -68,6 +68,19 @@ def test_predict_names_every_photo_and_says_why_not(
     assert sum(each["confidence"] for each in good["top"]) == pytest.approx(1, abs=1e-5)
     assert [each["path"] for each in bad] == [str(broken), str(missing)]
     assert all(set(each) == {"path", "error"} and each["error"] for each in bad)
+
+
+def test_predict_averages_over_views_where_asked(
+    run: dict[str, Any], photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("predict", run["run"], photos / "red" / "00.png")
+    shares = [
+        call(capsys, *asked, *more)[1]["predictions"][0]["confidence"]
+        for more in ((), ("--tta",), ("--tta",))
+    ]
+    assert shares[0] != shares[1] == shares[2]
+    (answer,) = api.predict(run["run"], photos / "red" / "00.png", tta=True)
+    assert answer.confidence == pytest.approx(shares[1])
 
 
 def test_predict_by_name_and_with_a_folder(

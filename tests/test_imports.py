@@ -29,7 +29,7 @@ LAYERS: list[set[str]] = [
     {"backbones", "references", "runs"},
     {"transfer"},
     {"engine"},
-    {"history", "reproduce", "locks", "snapshot", "predictor", "plots"},
+    {"history", "reproduce", "locks", "snapshot", "predictor", "plots", "preview"},
     {"evaluation", "jobs", "probing", "decisions"},
     {"api", "rows", "terminal"},
     {"cli", "ui"},

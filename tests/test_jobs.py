@@ -81,6 +81,17 @@ def test_a_run_is_a_folder_that_says_all(photos: Path, tmp_path: Path) -> None:
     assert live.steps == live.step == len(live.step_points) == 10
 
 
+def test_a_run_made_before_classes_were_balanced_goes_on_without(photos: Path, tmp_path: Path) -> None:
+    job = finished(Worker(tmp_path / "runs").start(config(photos), name="old"))
+    assert runs.open_run(job.path, tmp_path).config.balance == "auto"
+    values = json.loads((job.path / "config.json").read_text())
+    for settings in (values["asked"], values["config"]):
+        del settings["balance"]
+    (job.path / "config.json").write_text(json.dumps(values))
+    info = runs.open_run(job.path, tmp_path)
+    assert (info.asked.balance, info.config.balance) == ("none", "none")
+
+
 def test_stopping_ends_within_a_batch_and_resuming_ends_the_same(photos: Path, tmp_path: Path) -> None:
     worker = Worker(tmp_path / "runs")
     whole = finished(worker.start(config(photos), name="whole"))

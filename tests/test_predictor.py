@@ -13,6 +13,7 @@ from PIL import Image
 from tests.test_jobs import config, finished
 from tl_app import predictor, runs
 from tl_app.backbones.staged import build
+from tl_app.data import crops
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import device
 from tl_app.engine.inference import Forward
@@ -93,6 +94,57 @@ def small() -> predictor.Predictor:
     torch.nn.init.normal_(network.classifier.weight, std=0.5)
     preprocessing, cpu = Preprocessing(crop=32, resize=36), torch.device("cpu")
     return predictor.Predictor(network, preprocessing, ["a", "b", "c"], "a test", cpu, torch.float32)
+
+
+@pytest.fixture
+def keen(small: predictor.Predictor) -> predictor.Predictor:
+    """One whose answers differ from photo to photo, which a random network's hardly do."""
+    images = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8)
+    with torch.inference_mode():
+        spread = small.network(small.preprocessing.normalise(images)).std(0).mean()
+    with torch.no_grad():
+        small.network.classifier.weight /= spread
+    return small
+
+
+def _photo(folder: Path, width: int = 60, height: int = 48) -> Path:
+    path = folder / f"{width}x{height}.png"
+    Image.effect_noise((width, height), 80).convert("RGB").save(path)
+    return path
+
+
+def test_averaged_over_one_view_it_is_the_plain_answer(
+    keen: predictor.Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, real = _photo(tmp_path), crops.views
+    plain, averaged = keen.predict([photo]), keen.predict([photo], average=True)
+    assert averaged[0].top != plain[0].top
+    monkeypatch.setattr(crops, "views", lambda *given: real(*given)[:1])
+    assert keen.predict([photo], average=True) == plain
+
+
+@pytest.mark.parametrize(("flip", "views"), [("none", 5), ("horizontal", 6), ("vertical", 6), ("both", 8)])
+def test_an_averaged_answer_is_the_mean_over_the_views(
+    keen: predictor.Predictor, tmp_path: Path, flip: str, views: int
+) -> None:
+    keen.flip = flip
+    photos = [_photo(tmp_path), tmp_path / "missing.png", _photo(tmp_path, 200, 40)]
+    first, missing, second = keen.predict(photos, average=True)
+    assert missing.error and keen.views == views
+    for photo, answer in ((photos[0], first), (photos[2], second)):
+        image = keen.preprocessing.load(photo)
+        seen = crops.views(image, 32, flip)
+        assert len(seen) == views and torch.equal(seen[0], keen.preprocessing.center(image))
+        means = keen.probabilities(torch.stack(seen)).mean(0).tolist()
+        assert sum(share for _, share in answer.top) == pytest.approx(1)
+        for label, share in answer.top:
+            assert share == pytest.approx(means[keen.labels.index(label)], abs=1e-5)
+
+
+def test_the_cost_of_all_views_is_measured_once(keen: predictor.Predictor) -> None:
+    one, every = keen.view_costs()
+    assert 0 < one and 0 < every
+    assert keen.view_costs() == (one, every)
 
 
 def test_its_numbers_are_the_networks(small: predictor.Predictor) -> None:

@@ -31,6 +31,10 @@ def test_sizes(number: float, text: str):
     assert words.size(number) == text
 
 
+def test_moments():
+    assert [words.milliseconds(each) for each in (0.0041, 0.024, 1.25)] == ["4.1 ms", "24 ms", "1,250 ms"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (65, "1 min 05 s"), (7260, "2 h 01 min")]
 )

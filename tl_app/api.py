@@ -111,6 +111,7 @@ def predict(
     photos: str | Path | Iterable[str | Path],
     *,
     top: int = 5,
+    tta: bool = False,
     device: str = "auto",
     runs_dir: str | Path | None = None,
 ) -> list[Prediction]:
@@ -120,6 +121,7 @@ def predict(
         run: A run's name or path, or ``backbone:NAME`` (``backbone:NAME:WEIGHTS``) for a pretrained network.
         photos: A file, or several; a folder stands for the photos in it.
         top: How many classes to name per photo.
+        tta: Whether to average over several views of each photo (test-time augmentation), about six times as slow.
         device: Where to compute.
         runs_dir: None for the user's own folder.
 
@@ -129,7 +131,8 @@ def predict(
     Raises:
         UserError: There is no such run, or it has no model yet.
     """
-    return load_predictor(run, device=device, runs_dir=runs_dir).predict(_files(photos), top=top)
+    loaded = load_predictor(run, device=device, runs_dir=runs_dir)
+    return loaded.predict(_files(photos), top=top, average=tta)
 
 
 def load_predictor(run: str | Path, *, device: str = "auto", runs_dir: str | Path | None = None) -> Predictor:

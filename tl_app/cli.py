@@ -258,6 +258,9 @@ def predict(
     ],
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Photos, or folders of photos.")],
     top: Annotated[int, typer.Option(help="Classes to name per photo.", min=1)] = 5,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over views of each photo; about six times as slow.")
+    ] = False,
     device: Device = "auto",
     runs_dir: RunsDir = None,
     json: Json = False,
@@ -267,7 +270,7 @@ def predict(
 
     def work() -> dict[str, Any]:
         _import_torch()
-        found = api.predict(run, images, top=top, device=device, runs_dir=runs_dir)
+        found = api.predict(run, images, top=top, tta=tta, device=device, runs_dir=runs_dir)
         return {"run": run, "predictions": [rows.prediction(each) for each in found]}
 
     _print(json, work, terminal.show_predictions)

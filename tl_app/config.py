@@ -22,7 +22,7 @@ POOLINGS = ("pool", "flatten")
 STARTS = ("copy", "average", "scratch")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
-AUGMENTATIONS = ("none", "light", "strong")
+AUGMENTATIONS = ("none", "light", "strong", "trivial", "randaugment")
 BALANCES = ("auto", "none", "sampling", "loss")
 FLIPS = ("none", "horizontal", "vertical", "both")
 BATCHNORMS = ("auto", "keep", "adapt")
@@ -156,7 +156,7 @@ class TrainConfig:
     augmentation: str = setting(
         "light",
         "Augmentation",
-        "Random crops, flips and colours, so that each epoch sees slightly different photos.",
+        "Random crops, flips and colours in each epoch; strong, trivial and randaugment tilt photos by themselves.",
         group="photos",
         choices=AUGMENTATIONS,
     )
@@ -170,7 +170,7 @@ class TrainConfig:
     rotation: float = setting(
         0.0,
         "Rotation",
-        "Largest turn of an augmented photo, in degrees to either side.",
+        "Largest turn of an augmented photo, in degrees to either side; 0: none but what the augmentation has.",
         group="photos",
         low=0.0,
         high=180.0,
@@ -186,7 +186,7 @@ class TrainConfig:
     mixup: float = setting(
         0.0,
         "MixUp",
-        "Photos of a batch blended in pairs; the larger, the more evenly. 0: off, 0.2 is usual.",
+        "Photos of a batch, or kept activations, blended in pairs; larger: more evenly. 0: off, 0.2 is usual.",
         group="photos",
         low=0.0,
         high=10.0,

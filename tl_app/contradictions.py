@@ -67,6 +67,13 @@ def check(config: TrainConfig) -> None:
             f"A teacher is for a network that is trained as a whole, but recipe '{config.recipe}' was asked for.",
             "Recipes with a teacher: full, scratch, pretrain.",
         )
+    varied = [name for name in ("rotation", "erasing") if getattr(config, name)]
+    varied += ["flip"] if config.flip in ("vertical", "both") else []
+    if config.augmentation == "none" and varied:
+        raise UsageError(
+            f"Augmentation is 'none', but it is what {' and '.join(varied)} would be part of.",
+            remedy="Choose augmentation 'light' or stronger, or leave them out.",
+        )
     if config.blockwise_epochs and not config.teacher:
         raise UsageError(
             f"{config.blockwise_epochs} block-wise epochs were asked for, but no teacher whose blocks are imitated.",

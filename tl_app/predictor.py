@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from torch import Tensor
 from tl_app.backbones import weights as pretrained
 from tl_app.backbones.catalogue import find_weights, get_backbone
 from tl_app.backbones.staged import StagedNetwork, build
+from tl_app.data import crops
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import checkpoints
 from tl_app.engine.device import move, precision_name, resolve_device, resolve_precision
@@ -59,6 +61,7 @@ class Predictor:
         source: Where it comes from, for people: a run's name, or backbone and weights.
         device: Where to compute.
         precision: Of forward passes.
+        flip: One of ``config.FLIPS``: the mirror images that still mean the same.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Predictor:
         source: str,
         device: torch.device,
         precision: torch.dtype,
+        flip: str = "horizontal",
     ) -> None:
         network.eval()
         move(network, device)
@@ -76,29 +80,54 @@ class Predictor:
         self.preprocessing = preprocessing
         self.labels = list(labels)
         self.source = source
-        self.device, self.precision = device, precision
+        self.device, self.precision, self.flip = device, precision, flip
+        self._costs: tuple[float, float] | None = None
         self._forward: Forward | None = None
         self._compiling = threading.Lock()
         self._joined = Joined(lambda images: self._compiled(1)(images).float().cpu(), _BATCH)
 
-    def predict(self, photos: Iterable[Path | str | bytes], top: int = 5) -> list[Prediction]:
+    @property
+    def views(self) -> int:
+        """How many views of a photo an answer can be averaged over."""
+        return crops.count(self.flip)
+
+    def view_costs(self) -> tuple[float, float]:
+        """Seconds that the network takes for one photo as it is, and for all its views; measured once."""
+        if self._costs is None:
+            size = self.preprocessing.crop
+            black = torch.zeros(self.views, 3, size, size, dtype=torch.uint8)
+            self._costs = (self._timed(black[:1]), self._timed(black))
+        return self._costs
+
+    def _timed(self, images: Tensor) -> float:
+        self.logits(images)  # the first pass at a size sets things up
+        start = time.perf_counter()
+        self.logits(images)
+        return time.perf_counter() - start
+
+    def predict(
+        self, photos: Iterable[Path | str | bytes], top: int = 5, *, average: bool = False
+    ) -> list[Prediction]:
         """Classifies photos; one that cannot be read gets its reason and stops nothing.
 
         Args:
             photos: Files, or the bytes of files.
             top: How many classes to name per photo.
+            average: Whether to average the probabilities over several views of each photo (test-time augmentation).
 
         Returns:
             One prediction per photo, in order.
         """
         if isinstance(photos, Sized) and len(photos):
-            self._compiled(len(photos))
+            self._compiled(len(photos) * (self.views if average else 1))
         predictions: list[Prediction] = []
         numbered = enumerate(photos, 1)
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="tl-app photos") as pool:
             while batch := list(itertools.islice(numbered, _BATCH)):
                 names = [f"photo {n}" if isinstance(photo, bytes) else str(photo) for n, photo in batch]
-                images = list(pool.map(self._image, [photo for _, photo in batch]))
+                images = list(
+                    pool.map(lambda photo: self._views(photo, average), [each for _, each in batch])
+                )
                 predictions += self._answers(names, images, top)
         return predictions
 
@@ -129,17 +158,19 @@ class Predictor:
                 )
             return self._forward
 
-    def _image(self, photo: Path | str | bytes) -> Tensor | str:
-        """Uint8 (3, size, size), or why there is none."""
+    def _views(self, photo: Path | str | bytes, average: bool) -> list[Tensor] | str:
+        """Uint8 (3, size, size) each, or why there is none."""
         try:
             image = self.preprocessing.load(photo if isinstance(photo, bytes) else Path(photo))
         except PhotoError as error:
             return str(error)
-        return self.preprocessing.center(image)
+        if average:
+            return crops.views(image, self.preprocessing.crop, self.flip)
+        return [self.preprocessing.center(image)]
 
-    def _answers(self, names: list[str], images: list[Tensor | str], top: int) -> list[Prediction]:
-        good = [image for image in images if isinstance(image, Tensor)]
-        rows: Iterator[list[tuple[str, float]]] = iter(self._ranked(torch.stack(good), top) if good else [])
+    def _answers(self, names: list[str], images: list[list[Tensor] | str], top: int) -> list[Prediction]:
+        good = [views for views in images if isinstance(views, list)]
+        rows: Iterator[list[tuple[str, float]]] = iter(self._ranked(good, top) if good else [])
         answers = []
         for name, image in zip(names, images, strict=True):
             if isinstance(image, str):
@@ -149,8 +180,11 @@ class Predictor:
                 answers.append(Prediction(name, *ranked[0], top=tuple(ranked)))
         return answers
 
-    def _ranked(self, images: Tensor, top: int) -> list[list[tuple[str, float]]]:
-        values, indices = self.probabilities(images).topk(min(max(1, top), len(self.labels)))
+    def _ranked(self, photos: list[list[Tensor]], top: int) -> list[list[tuple[str, float]]]:
+        rows = self.probabilities(torch.stack([view for views in photos for view in views]))
+        parts = torch.split(rows, [len(views) for views in photos])
+        means = torch.stack([part.mean(0) for part in parts])
+        values, indices = means.topk(min(max(1, top), len(self.labels)))
         return [
             [(self.labels[index], value) for index, value in zip(classes, row, strict=True)]
             for classes, row in zip(indices.tolist(), values.tolist(), strict=True)
@@ -177,7 +211,8 @@ def load_run(info: RunInfo, device: str = "auto") -> Predictor:
         )
     preprocessing, target = Preprocessing.from_dict(info.preprocessing), resolve_device(device)
     precision = _answering_precision(info.config.precision, target)
-    return Predictor(network, preprocessing, info.classes, f"run {info.name}", target, precision)
+    source, flip = f"run {info.name}", info.config.flip
+    return Predictor(network, preprocessing, info.classes, source, target, precision, flip)
 
 
 def load_backbone(

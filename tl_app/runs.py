@@ -311,8 +311,8 @@ def _read(path: Path) -> RunInfo:
         path=path,
         state=state,
         created=values["created"],
-        asked=TrainConfig.from_dict(values["asked"]),
-        config=TrainConfig.from_dict(values["config"]),
+        asked=_stored(values["asked"]),
+        config=_stored(values["config"]),
         preprocessing=values["preprocessing"],
         classes=tuple(values["classes"]),
         stages=tuple(values["stages"]),
@@ -324,6 +324,11 @@ def _read(path: Path) -> RunInfo:
         seconds=status.get("seconds", 0.0),
         message=message,
     )
+
+
+def _stored(settings: dict[str, Any]) -> TrainConfig:
+    """Settings as a run folder holds them; those made before classes were balanced go on without."""
+    return TrainConfig.from_dict({"balance": "none", **settings})
 
 
 def _is_run(path: Path) -> bool:

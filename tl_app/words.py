@@ -42,6 +42,12 @@ def about(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
+def milliseconds(seconds: float) -> str:
+    """A moment in milliseconds, with a digit more below 10."""
+    value = 1000 * seconds
+    return f"{value:.1f} ms" if value < 10 else f"{value:,.0f} ms"
+
+
 def lineage(tasks: Sequence[str]) -> str:
     """The tasks that weights come from, oldest first."""
     return " → ".join(tasks)

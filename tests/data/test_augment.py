@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
+from tl_app.backbones.staged import GENERATOR_LOCK
 from tl_app.config import AUGMENTATIONS
-from tl_app.data import augment
+from tl_app.data import augment, policies
+from tl_app.data.augment import Augmentation
 from tl_app.data.opencv import opencv
 from tl_app.data.pixels import from_rows, to_channels_last, to_rows
 from tl_app.data.store import Preprocessing
@@ -19,8 +22,115 @@ from tl_app.errors import UsageError
 PHOTO = torch.randint(0, 256, (3, 64, 86), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def _view(level: str, seed: int, photo: Tensor = PHOTO, size: int = 56) -> Tensor:
-    return augment.apply(photo, level=level, size=size, rng=np.random.default_rng(seed))
+def _view(level: str, seed: int, photo: Tensor = PHOTO, size: int = 56, **choices: Any) -> Tensor:
+    how = Augmentation(level, **choices)
+    return augment.apply(photo, how=how, size=size, rng=np.random.default_rng(seed))
+
+
+def _as_before_there_were_choices(level: str, seed: int) -> Tensor:
+    """Crop, flip, colours and, for strong, one more operation: nothing else, and each draw in this order."""
+    rng, strong = np.random.default_rng(seed), level == "strong"
+    rows = to_rows(augment._random_crop(PHOTO, 0.2 if strong else 0.5, 56, rng))
+    if rng.random() < 0.5:
+        rows = opencv().flip(rows, 1)
+    rows = augment._recolour(rows, 0.4 if strong else 0.2, rng, turn_hue=strong and rng.random() < 0.5)
+    return from_rows(augment._distort(rows, rng) if strong else rows)
+
+
+@pytest.mark.parametrize("level", ["light", "strong"])
+def test_choices_left_alone_change_no_bit(level: str) -> None:
+    for seed in range(30):
+        assert torch.equal(_view(level, seed), _as_before_there_were_choices(level, seed))
+    assert Augmentation(level).text == level, "activations kept by earlier runs are found again"
+
+
+RAMP = torch.arange(86, dtype=torch.uint8).expand(3, 64, 86).clone()
+STAIRS = torch.arange(64, dtype=torch.uint8)[:, None].expand(64, 86).expand(3, 64, 86).clone()
+
+
+@pytest.mark.parametrize("level", [name for name in AUGMENTATIONS if name in ("light", "trivial")])
+@pytest.mark.parametrize(
+    ("flip", "sideways", "over"), [("none", 0, 0), ("horizontal", 1, 0), ("vertical", 0, 1), ("both", 1, 1)]
+)
+def test_only_the_flips_that_are_allowed(level: str, flip: str, sideways: int, over: int) -> None:
+    def mirrored(photo: Tensor, axis: int) -> int:
+        means = [_view(level, seed, photo, flip=flip).float().mean(0).mean(1 - axis) for seed in range(60)]
+        return sum(bool(each[10:20].mean() > each[-20:-10].mean()) for each in means)
+
+    # TrivialAugment turns a few views far enough, or inverts what is bright, to look mirrored.
+    least, rare = (15, 0) if level == "light" else (12, 8)
+    for photo, axis, allowed in ((RAMP, 1, sideways), (STAIRS, 0, over)):
+        found = mirrored(photo, axis)
+        assert (least < found < 45) if allowed else found <= rare, (flip, axis, found)
+
+
+def test_a_flip_forbidden_changes_nothing_else() -> None:
+    for seed in range(20):
+        plain, flipped = _view("light", seed, flip="none"), _view("light", seed)
+        assert torch.equal(plain, flipped) or torch.equal(plain.flip(2), flipped)
+
+
+def test_rotation_turns_to_either_side_within_its_bounds() -> None:
+    half = torch.zeros(3, 96, 96, dtype=torch.uint8)
+    half[:, 48:] = 200
+    angles = []
+    for seed in range(80):
+        view = _view("light", seed, half, size=96, rotation=20.0, flip="none")[0].float()
+        left, right = ((view[:, column] < 100).sum().item() for column in (36, 60))
+        if 0 < left < 96 and 0 < right < 96:
+            angles.append(np.degrees(np.arctan2(right - left, 24)))
+    assert len(angles) > 40
+    assert -23 < min(angles) < -12 and 12 < max(angles) < 23
+    still = [_view("light", seed, half, size=96, flip="none")[0, :, 40] for seed in range(5)]
+    assert torch.equal(still[0], _view("light", 0, half, size=96, flip="none", rotation=0.0)[0, :, 40])
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.3, 15, 45), (1.0, 100, 100)])
+def test_erasing_blanks_a_rectangle_in_its_share_of_views(share: float, low: int, high: int) -> None:
+    erased = 0
+    for seed in range(100):
+        view, plain = _view("light", seed, erasing=share), _view("light", seed)
+        changed = (view != plain).any(0)
+        if changed.any():
+            erased += 1
+            assert view[:, changed].unique(dim=1).flatten().tolist() == [124, 116, 104]
+    assert low <= erased <= high
+
+
+@pytest.mark.parametrize("name", policies.NAMES)
+def test_the_policies_are_torchvisions(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every operation of its table comes up, and torchvision's own forward makes the same of the same choices."""
+    policy, used = policies._policy(name), []
+    real = policy._apply_image_or_video_transform
+
+    def noted(image: Tensor, operation: str, strength: float, **rest: Any) -> Tensor:
+        used.append((operation, strength))
+        return real(image, operation, strength, **rest)
+
+    monkeypatch.setattr(policy, "_apply_image_or_video_transform", noted)
+    for seed in range(150):
+        policies.apply(PHOTO, name, np.random.default_rng(seed))
+    assert {operation for operation, _ in used} == set(policy._AUGMENTATION_SPACE)
+    assert len(used) == 150 * (2 if name == "randaugment" else 1)
+    theirs = []
+    monkeypatch.setattr(
+        policy, "_apply_image_or_video_transform", lambda _, o, s, **__: theirs.append((o, s)) or PHOTO
+    )
+    with GENERATOR_LOCK:
+        torch.manual_seed(0)
+        for _ in range(6000):
+            policy(PHOTO)
+    assert set(used) <= set(theirs) | {(o, -s) for o, s in theirs}, "strengths are those of torchvision"
+
+
+def test_what_changes_a_view_is_in_its_name() -> None:
+    names = [
+        Augmentation(*each).text
+        for each in [("light",), ("strong",), ("light", "none"), ("light", "both"), ("light", "none", 10.0)]
+    ]
+    names += [Augmentation(rotation=each).text for each in (10.0, 10.5)]
+    names += [Augmentation(erasing=each).text for each in (0.1, 0.2)]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("level", AUGMENTATIONS)
@@ -46,7 +156,7 @@ def test_none_is_what_evaluation_sees() -> None:
     assert torch.equal(_view("none", 0), _view("none", 1))
 
 
-@pytest.mark.parametrize("level", ["light", "strong"])
+@pytest.mark.parametrize("level", AUGMENTATIONS[1:])
 def test_all_chance_comes_from_the_generator(level: str) -> None:
     torch.manual_seed(1)
     np.random.seed(1)
@@ -159,5 +269,5 @@ def test_a_view_takes_a_fraction_of_a_millisecond() -> None:
 
 
 def test_a_level_that_does_not_exist() -> None:
-    with pytest.raises(UsageError, match=r"Augmentation is 'extreme'.*Allowed: none, light, strong"):
+    with pytest.raises(UsageError, match=r"'extreme'.*Allowed: none, light, strong, trivial, randaugment"):
         _view("extreme", 0)

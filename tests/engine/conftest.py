@@ -31,7 +31,6 @@ def trainer(photos: Path) -> Trainer:
             "recipe": "full",
             "epochs": 2,
             "batch_size": 6,
-            "weights": "random",
             **settings,
         }
         config = TrainConfig(data=str(photos), image_size=32, **chosen)

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from tl_app.data.augment import PLAIN, Augmentation
 from tl_app.data.store import PhotoStore, Preprocessing
-from tl_app.engine.batches import Item, cut, eval_batches, train_batches
+from tl_app.engine.batches import Item, cut, epoch_order, eval_batches, train_batches, view_of
 
 
 @pytest.fixture
@@ -47,7 +49,15 @@ def test_an_epoch_sees_each_photo_once_and_depends_on_seed_and_epoch(
 ) -> None:
     def epoch(seed: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         batches = list(
-            train_batches(store, items, batch_size=5, augmentation="strong", seed=seed, epoch=number, views=3)
+            train_batches(
+                store,
+                items,
+                batch_size=5,
+                augmentation=Augmentation("strong"),
+                seed=seed,
+                epoch=number,
+                views=3,
+            )
         )
         return torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches])
 
@@ -65,7 +75,14 @@ def test_an_epoch_goes_on_in_its_middle(store: PhotoStore, items: list[Item]) ->
     def batches(first: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return list(
             train_batches(
-                store, items, batch_size=5, augmentation="light", seed=3, epoch=2, views=3, first=first
+                store,
+                items,
+                batch_size=5,
+                augmentation=Augmentation("light"),
+                seed=3,
+                epoch=2,
+                views=3,
+                first=first,
             )
         )
 
@@ -88,7 +105,58 @@ def test_an_abandoned_epoch_leaves_no_threads(store: PhotoStore, items: list[Ite
     import threading
 
     before = threading.active_count()
-    batches = train_batches(store, items, batch_size=2, augmentation="none", seed=0, epoch=0, views=1)
+    batches = train_batches(store, items, batch_size=2, augmentation=PLAIN, seed=0, epoch=0, views=1)
     next(batches)
     batches.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
+
+
+UNEVEN = [Item(str(number), label) for number, label in enumerate([0] * 9 + [1] * 2 + [2])]
+
+
+def _drawn(epoch: int, items: list[Item] = UNEVEN, balanced: bool = True) -> list[int]:
+    return [draw for batch in epoch_order(items, 4, seed=0, epoch=epoch, balanced=balanced) for draw in batch]
+
+
+def test_without_balance_the_order_is_what_it_always_was() -> None:
+    expected = np.random.default_rng([0, 3]).permutation(12).tolist()
+    assert _drawn(3, balanced=False) == expected
+
+
+def test_balanced_epochs_draw_each_class_equally_often_and_are_as_long() -> None:
+    orders = [_drawn(epoch) for epoch in range(40)]
+    for order in orders:
+        labels = [UNEVEN[draw % 12].label for draw in order]
+        assert [labels.count(label) for label in range(3)] == [4, 4, 4]
+        assert len(set(order)) == 12, "a photo drawn again has a number of its own"
+        assert sorted(draw // 12 for draw in order if draw % 12 == 11) == [
+            0,
+            1,
+            2,
+            3,
+        ]  # the only one of its class
+        assert sorted(draw // 12 for draw in order if draw % 12 in (9, 10)) == [0, 0, 1, 1]
+    assert {draw % 12 for order in orders for draw in order} == set(range(12))
+    assert orders[0] == _drawn(0) and orders[0] != orders[1]
+
+
+def test_what_is_left_over_goes_to_classes_by_chance() -> None:
+    items = [Item(str(number), min(number, 2)) for number in range(11)]
+    counts = [[items[draw % 11].label for draw in _drawn(epoch, items)].count(0) for epoch in range(30)]
+    assert set(counts) == {3, 4}
+
+
+def test_a_photo_drawn_again_gets_another_view() -> None:
+    assert [view_of(2, draw, 10, 12) for draw in (5, 17, 29)] == [2, 3, 4]
+    assert view_of(2, 5, 10, 12) == 2 and view_of(12, 5, 10, 12) == 7  # as without repeats
+    assert [view_of(9, draw, 10, 12) for draw in (5, 17)] == [9, 5]
+
+
+def test_balanced_batches_hold_the_photos_they_name(store: PhotoStore, items: list[Item]) -> None:
+    few = items[:2] + items[12:]  # 2 of one class, 12 of the other
+    options = {"augmentation": PLAIN, "seed": 0, "epoch": 0, "views": 3, "balanced": True}
+    batches = list(train_batches(store, few, batch_size=4, **options))
+    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert labels.tolist().count(0) == labels.tolist().count(1) == 7
+    blue = images[:, 2].float().mean((1, 2)) > images[:, 0].float().mean((1, 2))
+    assert torch.equal(blue, labels == 0)

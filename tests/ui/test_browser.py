@@ -186,6 +186,8 @@ def _set_up(page: Page) -> None:
     assert page.locator("#tl-field-freeze input[type=range]").input_value() == "9"
     page.locator("#tl-field-epochs input").fill("300")  # it must still be training when it is stopped
     page.get_by_role("button", name="Advanced settings").click()
+    for title in ("Photos", "Machine"):
+        page.locator("#tl-advanced").get_by_role("button", name=title).click()
     page.locator("#tl-field-image_size input").fill("128")  # keeps the test short
     page.locator("#tl-field-cache input").click()  # from cached activations it would be over in no time
     page.get_by_role("option", name="Off").click()
@@ -276,6 +278,14 @@ def _try_photos(page: Page) -> None:
     names = [cards.nth(i).locator("h4").inner_text() for i in range(2)]
     assert dict(zip(names, first, strict=True)) == {ANT.name: "ants", BEE.name: "bees"}
     assert "Classified by run ants and bees" in page.locator("#tl-try-cards").inner_text()
+    average = page.get_by_label("Average over several views")
+    average.check()
+    page.wait_for_function(
+        "document.querySelector('#tl-try-used').innerText.includes('Averaged over 6 views')"
+    )
+    assert "× slower" in page.locator("#tl-try-used").inner_text()
+    average.uncheck()
+    page.wait_for_function("!document.querySelector('#tl-try-used').innerText.includes('Averaged')")
 
 
 def _try_odd_files(page: Page, folder: Path) -> None:
@@ -378,6 +388,28 @@ def test_one_click_trains_photos_that_are_chosen(browser: Browser, address: str)
     assert page.locator("#tl-stop").get_attribute("title") == train_tab.TITLES["tl-stop"]
     page.locator("#tl-stop").click()
     page.wait_for_function("!document.querySelector('#tl-start').disabled")
+    visit.check()
+    context.close()
+
+
+def test_a_preview_shows_photos_as_training_sees_them(browser: Browser, address: str) -> None:
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    visit = _open(context, address)
+    page = visit.page
+    page.locator("#tl-sample").click()
+    page.wait_for_function("document.querySelector('#tl-data-summary').innerText.includes('sample_data')")
+    page.get_by_role("tab", name="Train").click()
+    page.get_by_role("button", name="Advanced settings").click()
+    page.locator("#tl-advanced").get_by_role("button", name="Photos").click()
+    page.locator("#tl-preview-ask").click()
+    page.wait_for_function("document.querySelectorAll('#tl-preview img').length === 18")
+    first = page.locator("#tl-preview img").nth(1).get_attribute("src")
+    page.locator("#tl-field-mixup input").fill("0.4")
+    page.locator("#tl-field-rotation input").fill("45")
+    page.locator("#tl-preview-ask").click()
+    page.get_by_role("img", name="MixUp, ").first.wait_for()
+    assert page.locator("#tl-preview img").nth(1).get_attribute("src") != first
+    assert page.locator("#tl-preview img:not([alt])").count() == 0
     visit.check()
     context.close()
 

@@ -54,12 +54,18 @@ def test_without_runs_the_tab_says_what_to_do(acts: try_tab._Acts):
     assert kind == try_tab.RUN and choice["choices"] == [] and choice["value"] is None
     assert "pretrained network as it is" in text
     with pytest.raises(UsageError, match="Train one"):
-        acts._show(try_tab.RUN, None, 3, [], gr.Progress())
+        acts._show(try_tab.RUN, None, 3, False, [], gr.Progress())
+
+
+def test_the_cost_of_averaging_is_said():
+    said = try_tab.cost(6, 0.0041, 0.0242)
+    assert "Averaged over 6 views, about 6× slower: 4.1 ms → 24 ms a photo." in said
 
 
 def test_a_choice_without_photos_changes_nothing(acts: try_tab._Acts):
     assert all(
-        value == gr.skip() for value in acts.again(try_tab.BACKBONE, "mobilenet_v2", 3, [], gr.Progress())
+        value == gr.skip()
+        for value in acts.again(try_tab.BACKBONE, "mobilenet_v2", 3, True, [], gr.Progress())
     )
 
 
@@ -71,7 +77,7 @@ def test_a_pretrained_network_names_photos_as_it_is(
     assert choice["choices"][0][1] == "mobilenet_v2", "what is on disk comes first"
     bee = next((hymenoptera / "val" / "bees").iterdir())
     try:
-        seen, html, _, used = acts._show(kind, "mobilenet_v2", 5, [str(bee)], gr.Progress())
+        seen, html, _, used = acts._show(kind, "mobilenet_v2", 5, False, [str(bee)], gr.Progress())
     except UsageError as error:
         assert "hold no classifier" in str(error)
     else:

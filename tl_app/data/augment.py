@@ -7,11 +7,13 @@ pixels, in any thread. Works on one uint8 photo at a time; knows nothing of file
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
 from tl_app.config import AUGMENTATIONS
+from tl_app.data import policies
 from tl_app.data.opencv import opencv
 from tl_app.data.pixels import from_rows, middle, resized, to_rows
 from tl_app.errors import UsageError
@@ -25,36 +27,91 @@ _TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]
 _FROM_YIQ = np.linalg.inv(_TO_YIQ)
 
 
-def apply(image: Tensor, *, level: str, size: int, rng: np.random.Generator) -> Tensor:
+@dataclass(frozen=True)
+class Augmentation:
+    """How training photos are varied.
+
+    Attributes:
+        level: One of ``config.AUGMENTATIONS``; with ``none`` the others have no effect.
+        flip: One of ``config.FLIPS``: about which axes half of the views are mirrored.
+        rotation: Largest turn to either side, in degrees.
+        erasing: Share of views with a blank rectangle, 0 to 1.
+
+    Raises:
+        UsageError: There is no such level.
+    """
+
+    level: str = "light"
+    flip: str = "horizontal"
+    rotation: float = 0.0
+    erasing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the level."""
+        if self.level not in AUGMENTATIONS:
+            raise UsageError(f"Augmentation is '{self.level}'.", f"Allowed: {', '.join(AUGMENTATIONS)}.")
+
+    @property
+    def text(self) -> str:
+        """All that changes a view: the level, and what differs from its defaults. Kept activations are named by it."""
+        extra = (
+            "" if self.flip == "horizontal" else f" flip={self.flip}",
+            f" rotation={self.rotation:g}" if self.rotation else "",
+            f" erasing={self.erasing:g}" if self.erasing else "",
+        )
+        return self.level + "".join(extra)
+
+
+PLAIN = Augmentation("none")  # every view is what evaluation sees
+
+
+def apply(image: Tensor, *, how: Augmentation, size: int, rng: np.random.Generator) -> Tensor:
     """One training view of a photo.
 
     ``none`` cuts out the middle, which is what evaluation sees. ``light`` takes a random part of at least
     half the area, flips half of them, and changes brightness, contrast and colour a little. ``strong`` takes
     parts down to a fifth, changes colours more and hue too, tilts, and applies one more operation or hides a
-    patch.
+    patch. ``trivial`` and ``randaugment`` take such parts too, and apply the operations of
+    :mod:`tl_app.data.policies`. Rotation and erasing come last.
 
     Args:
         image: uint8, (3, H, W), fastest when channels last; it is not changed.
-        level: ``none``, ``light`` or ``strong``.
+        how: Level and choices.
         size: Side of the result, in pixels.
         rng: Where all chance comes from; its state moves.
 
     Returns:
         uint8, (3, size, size), channels last.
-
-    Raises:
-        UsageError: There is no such level.
     """
-    if level == "none":
+    if how.level == "none":
         return middle(image, size)
-    if level not in AUGMENTATIONS:
-        raise UsageError(f"Augmentation is '{level}'.", f"Allowed: {', '.join(AUGMENTATIONS)}.")
+    rows = to_rows(_random_crop(image, 0.5 if how.level == "light" else 0.2, size, rng))  # (size, size, 3)
+    rows = _varied(_flipped(rows, how.flip, rng), how.level, rng)
+    if how.rotation:
+        rows = _tilt(rows, float(rng.uniform(-how.rotation, how.rotation)))
+    if rng.random() < how.erasing:
+        _hide(rows, rng)
+    return from_rows(rows)
+
+
+def _flipped(rows: np.ndarray, flip: str, rng: np.random.Generator) -> np.ndarray:
+    """Mirrored about each axis that ``flip`` allows in half of the cases."""
+    # Drawn in any case: whatever comes after it is then the same with and without flips.
+    sideways = rng.random() < 0.5 and flip in ("horizontal", "both")
+    over = flip in ("vertical", "both") and rng.random() < 0.5
+    if not (sideways or over):
+        return rows
+    found: np.ndarray = opencv().flip(rows, -1 if sideways and over else 0 if over else 1)
+    return found
+
+
+def _varied(rows: np.ndarray, level: str, rng: np.random.Generator) -> np.ndarray:
+    """Colours changed, and whatever else the level has."""
+    if level in policies.NAMES:
+        return to_rows(policies.apply(from_rows(rows), level, rng))
     strong = level == "strong"
-    rows = to_rows(_random_crop(image, 0.2 if strong else 0.5, size, rng))  # (size, size, 3)
-    if rng.random() < 0.5:
-        rows = opencv().flip(rows, 1)
     rows = _recolour(rows, 0.4 if strong else 0.2, rng, turn_hue=strong and rng.random() < 0.5)
-    return from_rows(_distort(rows, rng) if strong else rows)
+    return _distort(rows, rng) if strong else rows
 
 
 def _random_crop(image: Tensor, smallest: float, size: int, rng: np.random.Generator) -> Tensor:

@@ -83,7 +83,7 @@ def choose(frozen: Frozen, *, epochs: int, asked: int | None, mode: str) -> Gene
     views = _views(frozen, epochs, asked)
     kept, why = keep(costs, views, mode)
     yield Notice(why)
-    if views == 1 and frozen.sampling.augmentation != "none" and epochs > 1:
+    if views == 1 and frozen.sampling.augmentation.level != "none" and epochs > 1:
         yield Notice("One view of each photo, so without augmentation; more views per photo bring it back.")
     if form.note:
         yield Notice(form.note)
@@ -91,7 +91,7 @@ def choose(frozen: Frozen, *, epochs: int, asked: int | None, mode: str) -> Gene
 
 
 def _views(frozen: Frozen, epochs: int, asked: int | None) -> int:
-    if frozen.sampling.augmentation == "none":
+    if frozen.sampling.augmentation.level == "none":
         return 1
     if asked is not None:
         return min(asked, epochs)

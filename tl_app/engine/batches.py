@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from tl_app.data import augment
+from tl_app.data.augment import Augmentation
 from tl_app.data.store import PhotoStore
 
 Batch = tuple[Tensor, Tensor]  # photos (B, …), int64 labels (B,)
@@ -48,32 +49,61 @@ def cut(count: int, batch_size: int) -> list[int]:
     return [small + 1] * larger + [small] * (parts - larger)
 
 
-def view_of(epoch: int, index: int, views: int) -> int:
-    """The view of photo ``index`` that an epoch uses when there are ``views``; with enough, its own number."""
-    return epoch if epoch < views else (epoch + index) % views
+def view_of(epoch: int, draw: int, views: int, photos: int) -> int:
+    """The view that an epoch uses when there are ``views``; with enough, its own number.
+
+    Args:
+        epoch: Counted from 0.
+        draw: As :func:`epoch_order` numbers them; a photo drawn again gets the next view.
+        views: Of each photo.
+        photos: How many there are.
+    """
+    repeats, index = divmod(draw, photos)
+    view = epoch + repeats
+    return view if view < views else (view + index) % views
 
 
-def load_view(store: PhotoStore, item: Item, *, view: int, augmentation: str, seed: int) -> Tensor:
+def load_view(store: PhotoStore, item: Item, *, view: int, augmentation: Augmentation, seed: int) -> Tensor:
     """One view of a photo: uint8 (3, size, size).
 
     Raises:
         PhotoError: The photo cannot be read any more.
     """
     image = store.get(item.path)
-    if view == 0 or augmentation == "none":
+    if view == 0 or augmentation.level == "none":
         return store.preprocessing.center(image)
     rng = np.random.default_rng([seed, view, _number(item.content or item.path)])
-    return augment.apply(image, level=augmentation, size=store.preprocessing.crop, rng=rng)
+    return augment.apply(image, how=augmentation, size=store.preprocessing.crop, rng=rng)
 
 
 def _number(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
-def epoch_order(count: int, batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:
-    """The photo numbers of each batch of a training epoch, shuffled."""
-    order = np.random.default_rng([seed, epoch]).permutation(count)
+def epoch_order(
+    items: Sequence[Item], batch_size: int, *, seed: int, epoch: int, balanced: bool = False
+) -> list[list[int]]:
+    """The draws of each batch of a training epoch, shuffled.
+
+    A draw is the number of a photo, plus the count of all photos for each time that the epoch had it before.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = _balanced(items, rng) if balanced else rng.permutation(len(items))
     return chunks(order.tolist(), batch_size)
+
+
+def _balanced(items: Sequence[Item], rng: np.random.Generator) -> np.ndarray:
+    """As many draws as there are photos, the same number of each class: rare ones come again, others in part."""
+    labels = np.array([item.label for item in items])
+    classes = rng.permutation(np.unique(labels))
+    drawn = []
+    for place, label in enumerate(classes):
+        members = np.flatnonzero(labels == label)
+        quota = len(items) // len(classes) + (place < len(items) % len(classes))
+        rounds = -(-quota // len(members))
+        drawn += [rng.permutation(members) + time * len(items) for time in range(rounds)]
+        drawn[-1] = drawn[-1][: quota - (rounds - 1) * len(members)]
+    return rng.permutation(np.concatenate(drawn))
 
 
 def train_batches(
@@ -81,12 +111,13 @@ def train_batches(
     items: Sequence[Item],
     *,
     batch_size: int,
-    augmentation: str,
+    augmentation: Augmentation,
     seed: int,
     epoch: int,
     views: int,
     first: int = 0,
     pinned: bool = False,
+    balanced: bool = False,
 ) -> Iterator[Batch]:
     """The batches of one training epoch, shuffled and augmented.
 
@@ -94,22 +125,23 @@ def train_batches(
         store: Where the photos come from.
         items: All training photos.
         batch_size: At most so many photos a batch.
-        augmentation: One of ``config.AUGMENTATIONS``.
+        augmentation: How photos are varied.
         seed: Of the run.
         epoch: Counted from 0; order and view differ from epoch to epoch.
         views: How many views of each photo the epochs draw from.
         first: The first batch wanted, when an epoch goes on in its middle.
         pinned: Whether batches lie in memory that a graphics card can copy from by itself.
+        balanced: Whether all classes are drawn equally often.
 
     Yields:
         uint8 photos (B, 3, size, size), channels last, and int64 labels (B,).
     """
 
-    def load(index: int) -> Tensor:
-        view = view_of(epoch, index, views)
-        return load_view(store, items[index], view=view, augmentation=augmentation, seed=seed)
+    def load(draw: int) -> Tensor:
+        view, item = view_of(epoch, draw, views, len(items)), items[draw % len(items)]
+        return load_view(store, item, view=view, augmentation=augmentation, seed=seed)
 
-    order = epoch_order(len(items), batch_size, seed=seed, epoch=epoch)[first:]
+    order = epoch_order(items, batch_size, seed=seed, epoch=epoch, balanced=balanced)[first:]
     for chunk, images in assembled(order, load, pinned=pinned):
         yield images, labels_of(items, chunk)
 
@@ -137,8 +169,8 @@ def eval_batches(
 
 
 def labels_of(items: Sequence[Item], chunk: Sequence[int]) -> Tensor:
-    """The class numbers of some photos: int64 (B,)."""
-    return torch.tensor([items[index].label for index in chunk])
+    """The class numbers of some photos or draws: int64 (B,)."""
+    return torch.tensor([items[draw % len(items)].label for draw in chunk])
 
 
 def chunks(order: list[int], batch_size: int) -> list[list[int]]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork
 from tl_app.config import TrainConfig
+from tl_app.data.mixing import mixed
 from tl_app.engine import checkpoints
 from tl_app.engine.batches import cut
 from tl_app.engine.checkpoints import Position
@@ -29,6 +30,7 @@ from tl_app.engine.teacher import Teacher
 from tl_app.events import CheckpointSaved, EpochDone, Event, Notice, StepDone
 from tl_app.transfer.distillation import Imitation
 from tl_app.transfer.freezing import train_mode
+from tl_app.transfer.losses import CROSS_ENTROPY, LabelLoss
 from tl_app.transfer.optimisers import clip_gradients, set_rates
 from tl_app.transfer.recipes import Phase
 from tl_app.transfer.schedules import lr_factor
@@ -54,6 +56,9 @@ class Training:
     device: torch.device
     folder: Path
     stop: Callable[[], bool]
+    classes: int
+    balanced: bool = False  # whether epochs draw all classes equally often
+    label_loss: LabelLoss = CROSS_ENTROPY
 
     inputs: Inputs | None = None
     suffix: nn.Module | None = None
@@ -223,26 +228,24 @@ def _step(
     training: Training, rows: Tensor, labels: Tensor, factor: float
 ) -> Generator[Event, None, tuple[Tensor, Tensor]]:
     """One optimiser step at ``factor`` times the base rates; returns the mean loss and the right answers."""
-    position, optimizer, inputs, objective = (
-        training.position,
-        training.optimizer,
-        training.inputs,
-        training.objective,
-    )
+    config, position = training.config, training.position
+    optimizer, inputs, objective = training.optimizer, training.inputs, training.objective
     assert optimizer is not None and inputs is not None and objective is not None
     set_rates(optimizer, factor)
     targets = labels.to(training.device, non_blocking=True)
-    seed = _mixed(training.config.seed, position.step)
+    seed = _mixed(config.seed, position.step)
 
     def run(parts: int) -> tuple[Tensor, Tensor]:
         with GENERATOR_LOCK:
+            seed_generator(seed, training.device)
+            blended = mixed(rows, targets, mixup=config.mixup, cutmix=config.cutmix, classes=training.classes)
             if isinstance(objective, Penalised):
                 seed_generator(seed, training.device)
-                objective.look(inputs.to_boundary, rows, targets, parts=parts)
+                objective.look(inputs.to_boundary, *blended, parts=parts)
             # Dropout draws from (seed, step) alone, so that a resumed run, or another try, draws the same.
             seed_generator(seed, training.device)
-            result = accumulate(inputs.to_boundary, objective, rows, targets, parts=parts)
-        clip_gradients(optimizer, training.config.grad_clip)
+            result = accumulate(inputs.to_boundary, objective, *blended, parts=parts)
+        clip_gradients(optimizer, config.grad_clip)
         return result
 
     result, parts = within_memory(

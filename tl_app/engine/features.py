@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from tl_app.config import TrainConfig
+from tl_app.data.augment import PLAIN
 from tl_app.data.index import DatasetIndex
 from tl_app.engine import setup
 from tl_app.engine.activations import fill, open_store
@@ -72,7 +73,7 @@ def pooled_features(
     photos = yield from setup.read_photos(index, preprocessing, stop)
     move(network, device)
     depth, items = len(network.stages), [*photos.train, *photos.val]
-    sampling = Sampling(batch_size=1, augmentation="none", seed=0, views=1)
+    sampling = Sampling(batch_size=1, augmentation=PLAIN, seed=0, views=1)
     part = Frozen(network, depth, photos, sampling, device, config.precision, images=len(items), stop=stop)
     # Feature vectors are small: a disk that cannot be written costs the reuse, not the answer.
     store = open_store(part, 0, items, in_memory=True)

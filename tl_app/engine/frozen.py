@@ -130,7 +130,7 @@ class Frozen:
     def key(self, view: int) -> str:
         """Names the activations of one view, whichever photos they are of, by everything else that they depend on."""
         sampling = self.sampling
-        plain = view == 0 or sampling.augmentation == "none"
+        plain = view == 0 or sampling.augmentation.level == "none"
         return key_of(
             {
                 "format": _FORMAT,
@@ -138,7 +138,7 @@ class Frozen:
                 "stages": self.depth,
                 "weights": self.weights,
                 "preprocessing": self.photos.store.preprocessing.to_dict(),
-                "view": None if plain else [sampling.augmentation, sampling.seed, view],
+                "view": None if plain else [sampling.augmentation.text, sampling.seed, view],
                 "precision": self.form.precision,
                 "engine": self.form.engine,
                 "device": self.device.type,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tl_app.data.augment import Augmentation
 from tl_app.data.store import PhotoStore
 from tl_app.engine.batches import (
     Batch,
@@ -49,17 +50,19 @@ class Sampling:
 
     Attributes:
         batch_size: Photos per batch at most.
-        augmentation: One of ``config.AUGMENTATIONS``.
+        augmentation: How photos are varied.
         seed: Of the run.
         views: How many views of each photo the epochs draw from.
         pinned: Whether batches lie in memory that a graphics card can copy from by itself.
+        balanced: Whether an epoch draws all classes equally often.
     """
 
     batch_size: int
-    augmentation: str
+    augmentation: Augmentation
     seed: int
     views: int
     pinned: bool = False
+    balanced: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,14 @@ class Inputs:
         val: ``val()`` gives the validation photos in order.
         to_boundary: From a batch's rows to float32 activations on the device; called under ``inference_mode``.
         pooled: Whether rows are kept feature vectors: steps are then so small that one thread is the fastest.
+        kept: The shape of a row of kept activations; None where rows are photos.
     """
 
     train: Callable[[int, int], Iterator[Batch]]
     val: Callable[[], Iterator[Batch]]
     to_boundary: Callable[[Tensor], Tensor]
     pooled: bool = False
+    kept: torch.Size | None = None
 
 
 def from_photos(photos: Photos, sampling: Sampling, to_boundary: Callable[[Tensor], Tensor]) -> Inputs:
@@ -100,6 +105,7 @@ def from_photos(photos: Photos, sampling: Sampling, to_boundary: Callable[[Tenso
             views=sampling.views,
             first=first,
             pinned=sampling.pinned,
+            balanced=sampling.balanced,
         )
 
     def val() -> Iterator[Batch]:
@@ -131,8 +137,11 @@ def from_activations(
     shape = rows.shape
 
     def train(epoch: int, first: int) -> Iterator[Batch]:
-        order = epoch_order(len(photos.train), sampling.batch_size, seed=sampling.seed, epoch=epoch)[first:]
-        for chunk, batch in rows.batches(order, lambda index: view_of(epoch, index, sampling.views)):
+        order = epoch_order(
+            photos.train, sampling.batch_size, seed=sampling.seed, epoch=epoch, balanced=sampling.balanced
+        )[first:]
+        count = len(photos.train)
+        for chunk, batch in rows.batches(order, lambda draw: view_of(epoch, draw, sampling.views, count)):
             yield batch, labels_of(photos.train, chunk)
 
     def val() -> Iterator[Batch]:
@@ -144,7 +153,7 @@ def from_activations(
         moved = batch.to(device, non_blocking=True).float()
         return moved.contiguous(memory_format=torch.channels_last) if moved.ndim == 4 else moved
 
-    return Inputs(train, val, to_boundary, pooled=len(shape) == 1)
+    return Inputs(train, val, to_boundary, pooled=len(shape) == 1, kept=shape)
 
 
 class _Rows:
@@ -163,11 +172,14 @@ class _Rows:
     def batches(
         self, order: list[list[int]], view: Callable[[int], int]
     ) -> Iterator[tuple[list[int], Tensor]]:
+        contents = self._contents
         if self._held is None:
-            yield from assembled(order, lambda index: self._views[view(index)].row(self._contents[index]))
+            yield from assembled(
+                order, lambda draw: self._views[view(draw)].row(contents[draw % len(contents)])
+            )
             return
         for chunk in order:
-            yield chunk, self._held[[view(index) for index in chunk], chunk]
+            yield chunk, self._held[[view(draw) for draw in chunk], [draw % len(contents) for draw in chunk]]
 
 
 def logits_of(

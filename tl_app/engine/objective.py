@@ -82,7 +82,7 @@ def _learnt(training: Training, phase: Phase) -> Objective:
     """The labels' loss, or that and the distance to the teacher."""
     if training.teacher is None or training.imitation is None:
         assert training.suffix is not None
-        return classify(training.suffix, training.precision)
+        return classify(training.suffix, training.precision, training.label_loss)
     imitated = imitate_blocks if phase.blockwise else imitate
     return imitated(
         training.network,
@@ -90,4 +90,5 @@ def _learnt(training: Training, phase: Phase) -> Objective:
         training.teacher,
         weight=training.config.imitation,
         precision=training.precision,
+        label_loss=training.label_loss,
     )

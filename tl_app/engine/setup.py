@@ -54,18 +54,30 @@ def resolve(config: TrainConfig, train_photos: int) -> tuple[TrainConfig, Prepro
     device = resolve_device(config.device)
     resolve_precision(config.precision, device)
     stages = len(stage_parameters(spec.name)) - 1  # the last entry is the head
-    native = (start or spec.default_weights).preprocessing
-    size = config.image_size or native.crop
-    spec.check_image_size(size)
+    preprocessing = preprocessing_of(config)
     config = dataclasses.replace(config, backbone=spec.name)
     filled = dataclasses.replace(
         recipes.resolve(config, stages, train_photos),
         weights=start.name if start else "random",
         batchnorm=_batchnorm(config, start),
         batch_size=config.batch_size or auto_batch_size(train_photos, device),
-        image_size=size,
+        image_size=preprocessing.crop,
     )
-    return filled, native if size == native.crop else native.at(size)
+    return filled, preprocessing
+
+
+def preprocessing_of(config: TrainConfig) -> Preprocessing:
+    """How a photo becomes the network's input: as the weights want it, at the image size that was asked for.
+
+    Raises:
+        UsageError: The backbone cannot see photos of that size.
+    """
+    start = source.source_of(config)
+    spec = get_backbone(start.backbone if start else config.backbone)
+    native = (start or spec.default_weights).preprocessing
+    size = config.image_size or native.crop
+    spec.check_image_size(size)
+    return native if size == native.crop else native.at(size)
 
 
 def _batchnorm(config: TrainConfig, start: Source | None) -> str:

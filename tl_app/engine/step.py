@@ -12,24 +12,27 @@ from torch import Tensor, nn
 
 from tl_app.engine.device import autocast, is_out_of_memory, release_memory
 from tl_app.errors import ResourceError, UsageError
+from tl_app.transfer.losses import CROSS_ENTROPY, LabelLoss, right_answers
 
-# From rows (B, …), their activations at the boundary and labels (B,) to the sum of losses and logits (B, C).
+# From rows (B, …), their activations at the boundary and labels, (B,) or of mixed rows (B, C), to the sum of losses and
+# logits (B, C).
 Objective = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def classify(suffix: nn.Module, precision: torch.dtype) -> Objective:
-    """Cross-entropy of the labels.
+def classify(suffix: nn.Module, precision: torch.dtype, loss: LabelLoss = CROSS_ENTROPY) -> Objective:
+    """The loss of the labels.
 
     Args:
         suffix: The trainable stages and the head.
         precision: Of the forward pass.
+        loss: From logits and labels to the sum of losses.
     """
 
     def objective(rows: Tensor, boundary: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with autocast(boundary.device, precision):
             logits: Tensor = suffix(boundary)
         logits = logits.float()
-        return nn.functional.cross_entropy(logits, labels, reduction="sum"), logits
+        return loss(logits, labels), logits
 
     return objective
 
@@ -48,7 +51,7 @@ def accumulate(
         to_boundary: The frozen part: from rows to floats on the device.
         objective: What is made small; its network is in training mode and without gradients as yet.
         rows: Photos or kept activations, (B, …).
-        labels: int64 (B,), on the device.
+        labels: int64 (B,), or float32 (B, C) of mixed rows, on the device.
         parts: Into how many micro-batches the batch is cut; gradients add up to that of the whole batch.
 
     Returns:
@@ -64,7 +67,7 @@ def accumulate(
         loss = total / len(labels)
         loss.backward()  # type: ignore[no-untyped-call]
         loss_sum += loss.detach()
-        correct += (logits.detach().argmax(1) == part_labels).sum()
+        correct += right_answers(logits.detach(), part_labels)
     return loss_sum, correct
 
 

@@ -9,9 +9,10 @@ import dataclasses
 from collections.abc import Callable, Generator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork
+from tl_app.data.augment import PLAIN
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import source
 from tl_app.engine.batches import load_view
@@ -24,6 +25,7 @@ from tl_app.engine.step import Objective
 from tl_app.errors import UsageError
 from tl_app.events import Event
 from tl_app.transfer.distillation import Imitation, pairs
+from tl_app.transfer.losses import CROSS_ENTROPY, LabelLoss
 
 _CALIBRATED = 256  # photos that the scale of the teacher's activations is measured on
 _BATCH = 32
@@ -111,7 +113,7 @@ def open_teacher(
 def imitation_of(network: StagedNetwork, teacher: Teacher, photos: Photos, seed: int) -> Imitation:
     """The maps from the network's activations to the teacher's, with the scale of those on some photos."""
     items = photos.train[:: max(1, len(photos.train) // _CALIBRATED)]
-    loaded = [load_view(photos.store, item, view=0, augmentation="none", seed=seed) for item in items]
+    loaded = [load_view(photos.store, item, view=0, augmentation=PLAIN, seed=seed) for item in items]
     batches = torch.split(torch.stack(loaded), _BATCH)
     known = [torch.cat(parts).cpu() for parts in zip(*map(_chosen_of(teacher), batches), strict=True)]
     shapes = _shapes(network, loaded[0].shape[-1])
@@ -134,8 +136,9 @@ def imitate(
     *,
     weight: float,
     precision: torch.dtype,
+    label_loss: LabelLoss = CROSS_ENTROPY,
 ) -> Objective:
-    """Cross-entropy of the labels plus ``weight`` times the distance to the teacher's activations."""
+    """The loss of the labels plus ``weight`` times the distance to the teacher's activations."""
     blocks = blocks_of(network)
     numbers, known_of = compared(blocks), _chosen_of(teacher)
 
@@ -145,7 +148,7 @@ def imitate(
             found = activations(blocks, boundary)
             logits: Tensor = network.head(found[-1])
         logits = logits.float()
-        loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
+        loss = label_loss(logits, labels)
         distance = imitation(*_paired([found[number] for number in numbers], known))
         return loss + weight * distance.sum(), logits
 
@@ -159,6 +162,7 @@ def imitate_blocks(
     *,
     weight: float,
     precision: torch.dtype,
+    label_loss: LabelLoss = CROSS_ENTROPY,
 ) -> Objective:
     """The same with each block, and the head, fed by what the teacher's block before it gives.
 
@@ -184,7 +188,7 @@ def imitate_blocks(
             found = [distance(number, given[number], known[number]) for number in numbers]
         distances = [hint(*each) for hint, each in zip(hints, found, strict=True)]
         logits = logits.float()
-        loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
+        loss = label_loss(logits, labels)
         return loss + weight * torch.stack(distances).mean(0).sum(), logits
 
     return objective

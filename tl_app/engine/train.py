@@ -36,6 +36,7 @@ from tl_app.engine.epoch import NotFinite, Training, run_epoch, save
 from tl_app.engine.evaluate import to_input
 from tl_app.engine.frozen import Frozen
 from tl_app.engine.inputs import Inputs, Sampling, from_photos
+from tl_app.engine.labels import augmentation_of, label_loss_of, mixing_notices
 from tl_app.engine.objective import meet_teacher, objective_of, unused
 from tl_app.errors import DivergedError, Interrupted
 from tl_app.events import Event, Finished, Notice, PhaseStarted, RolledBack
@@ -117,10 +118,12 @@ def _set_up(
         device=device,
         folder=folder,
         stop=stop,
+        classes=len(index.classes),
         standard=standard.to(device) if standard is not None else None,
         imitation=imitation.to(device) if imitation is not None else None,
         position=position or Position(),
     )
+    training.label_loss, training.balanced = yield from label_loss_of(training)
     if config.teacher:
         yield from meet_teacher(training)
     if position is None:
@@ -154,6 +157,9 @@ def _enter(training: Training, number: int) -> Generator[Event, None, None]:
         training.standard = None
     set_depth(network, phase.frozen_stages)
     training.inputs = yield from _inputs(training, number)
+    yield from mixing_notices(
+        training.inputs.kept, mixup=training.config.mixup, cutmix=training.config.cutmix
+    )
     _, suffix = split(network, phase.frozen_stages)
     training.suffix = suffix
     training.precision = torch.float32
@@ -175,7 +181,12 @@ def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
         training.device,
     )
     sampling = Sampling(
-        training.batch_size, config.augmentation, config.seed, phase.epochs, pinned=device.type == "cuda"
+        training.batch_size,
+        augmentation_of(config),
+        config.seed,
+        phase.epochs,
+        pinned=device.type == "cuda",
+        balanced=training.balanced,
     )
     photos, k = training.photos, phase.frozen_stages
     if k == 0:

@@ -39,9 +39,20 @@ _CHOICE_LABELS = {
     "head": {"mlp": "Hidden layer (MLP)"},
     "pooling": {"pool": "Pooled"},
     "optimizer": {"sgd": "SGD with momentum", "adam": "Adam", "adamw": "AdamW"},
+    "augmentation": {"trivial": "TrivialAugment", "randaugment": "RandAugment"},
+    "flip": {"horizontal": "Left and right", "vertical": "Upside down"},
+    "balance": {"sampling": "By sampling", "loss": "In the loss"},
     "precision": {"fp32": "32-bit", "bf16": "bfloat16"},
 }
-_STEPS = {"weight_decay": 0.01, "val_fraction": 0.05}
+_STEPS = {
+    "weight_decay": 0.01,
+    "val_fraction": 0.05,
+    "rotation": 5,
+    "erasing": 0.1,
+    "mixup": 0.1,
+    "cutmix": 0.1,
+    "label_smoothing": 0.05,
+}
 
 
 def names(group: str) -> list[str]:

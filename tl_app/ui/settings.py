@@ -17,9 +17,10 @@ from tl_app.backbones import bundled
 from tl_app.backbones.naming import family_and_label
 from tl_app.config import TrainConfig
 from tl_app.transfer.recipes import default_depth
-from tl_app.ui import form, picker
+from tl_app.ui import form, picker, preview
 from tl_app.ui.blocks import html
 from tl_app.ui.form import Form
+from tl_app.ui.preview import Preview
 from tl_app.ui.strip import stage_count, strip, value_of
 from tl_app.ui.workspace import Workspace
 
@@ -56,6 +57,7 @@ class _Parts:
     facts: gr.HTML
     strip: gr.HTML
     run_name: gr.Textbox
+    preview: Preview
 
 
 def build(work: Workspace, source: gr.State) -> Settings:
@@ -77,6 +79,7 @@ def build(work: Workspace, source: gr.State) -> Settings:
     weights.input(acts.weights_chosen, [backbone, weights], parts.facts, **quick)
     recipe.input(acts.recipe_chosen, [backbone, recipe, weights, source], [*network, *drawn], **quick)
     freeze.input(acts.depth_chosen, [backbone, recipe, weights, freeze], [recipe, *network], **quick)
+    preview.bind(parts.preview, work, source, fields)
     cards = {"group": parts.group, "facts": parts.facts, "strip": parts.strip}
     return Settings(
         form=fields,
@@ -100,11 +103,14 @@ def _lay_out() -> _Parts:
             elem_id="tl-run-name",
         )
         for group_name, title in form.GROUPS.items():
-            with gr.Accordion(title, open=False), gr.Row(elem_classes=["tl-grid"]):
-                for name in form.names(group_name):
-                    fields[name] = _advanced(name)
+            with gr.Accordion(title, open=False):
+                with gr.Row(elem_classes=["tl-grid"]):
+                    for name in form.names(group_name):
+                        fields[name] = _advanced(name)
+                if group_name == "photos":
+                    preview_ = preview.lay_out()
     ordered = {name: fields[name] for name in form.FIELDS}
-    return _Parts(ordered, group, facts, strip_, run_name)
+    return _Parts(ordered, group, facts, strip_, run_name, preview_)
 
 
 def _basic(fields: Form) -> tuple[gr.Radio, gr.HTML, gr.HTML]:

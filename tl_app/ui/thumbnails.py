@@ -12,6 +12,9 @@ import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from tl_app import resources
 from tl_app.data.decode import thumbnail
 from tl_app.data.index import DatasetIndex, Photo
@@ -29,6 +32,14 @@ def data_uri(path: Path, side: int) -> str:
         PhotoError: The photo cannot be read.
     """
     return _uri(_encode(path, side))
+
+
+def of_pixels(pixels: np.ndarray, side: int) -> str:
+    """A picture, uint8 (h, w, 3), of at most ``side`` pixels as a data URI."""
+    image, out = Image.fromarray(np.ascontiguousarray(pixels)), io.BytesIO()
+    image.thumbnail((side, side))
+    image.save(out, "JPEG", quality=_QUALITY)
+    return _uri(out.getvalue())
 
 
 def of_classes(
