@@ -17,12 +17,14 @@ if TYPE_CHECKING:
         evaluate,
         inspect,
         list_backbones,
+        list_presets,
         list_runs,
         load_predictor,
         predict,
         pretrain,
         probe,
         resume,
+        save_preset,
         train,
     )
     from tl_app.config import TrainConfig
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from tl_app.evaluation import EvaluationResult
     from tl_app.jobs import Worker
     from tl_app.predictor import Prediction, Predictor
+    from tl_app.presets import Preset
     from tl_app.probing import ProbeResult
     from tl_app.runs import RunInfo, TrainResult
 
@@ -37,7 +40,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     **dict.fromkeys(
-        "evaluate inspect list_backbones list_runs load_predictor predict pretrain probe resume train".split(),
+        (
+            "evaluate inspect list_backbones list_presets list_runs load_predictor predict pretrain probe resume "
+            "save_preset train"
+        ).split(),
         "api",
     ),
     "TrainConfig": "config",
@@ -45,6 +51,7 @@ _HOMES = {
     "EvaluationResult": "evaluation",
     "Worker": "jobs",
     **dict.fromkeys(("Prediction", "Predictor"), "predictor"),
+    "Preset": "presets",
     "ProbeResult": "probing",
     **dict.fromkeys(("RunInfo", "TrainResult"), "runs"),
 }
@@ -54,6 +61,7 @@ __all__ = [
     "EvaluationResult",
     "Prediction",
     "Predictor",
+    "Preset",
     "ProbeResult",
     "ResourceError",
     "RunInfo",
@@ -66,12 +74,14 @@ __all__ = [
     "evaluate",
     "inspect",
     "list_backbones",
+    "list_presets",
     "list_runs",
     "load_predictor",
     "predict",
     "pretrain",
     "probe",
     "resume",
+    "save_preset",
     "train",
 ]
 

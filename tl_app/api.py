@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tl_app.evaluation import EvaluationResult
     from tl_app.jobs import Job, Worker
     from tl_app.predictor import Prediction, Predictor
+    from tl_app.presets import Preset
     from tl_app.probing import ProbeResult
 
 
@@ -34,6 +35,7 @@ def train(
     name: str | None = None,
     runs_dir: str | Path | None = None,
     on_event: Callable[[Event], None] | None = None,
+    preset: str | Path | None = None,
     recipe: str | None = None,
     freeze: int | str | None = None,
     **settings: Any,
@@ -45,6 +47,7 @@ def train(
         name: Of the run; None for an automatic one.
         runs_dir: Where the run is kept; None for the user's own folder.
         on_event: Called from the job's thread with each event.
+        preset: One that ships, by its name, or a YAML file; what is given beside it wins.
         recipe: ``head``, ``partial``, ``full``, ``scratch`` or ``pretrain``.
         freeze: A number of stages, ``"head"`` or ``"none"``.
         **settings: Any other field of :class:`tl_app.TrainConfig`.
@@ -56,8 +59,7 @@ def train(
     Raises:
         UserError: Settings, photos or machine do not fit; the message says what to do.
     """
-    values = {**settings, "data": str(data), **depth_settings(recipe, freeze)}
-    config = TrainConfig.from_dict(values)
+    config = TrainConfig.from_dict(_settings(preset, recipe, freeze, settings) | {"data": str(data)})
     worker = _worker(runs_dir)
     return _wait(worker.start(config, name=name, listener=on_event))
 
@@ -233,6 +235,15 @@ def list_runs(runs_dir: str | Path | None = None) -> list[RunInfo]:
     return runs.list_runs(_folder(runs_dir))
 
 
+def open_run(run: str | Path, runs_dir: str | Path | None = None) -> RunInfo:
+    """What a run's folder says.
+
+    Raises:
+        UserError: There is no such run.
+    """
+    return runs.open_run(run, _folder(runs_dir))
+
+
 def cache_info() -> CacheInfo:
     """What is kept on disk to be fast: decoded photos, activations of frozen stages, unpacked zips, thumbnails."""
     from tl_app import caches
@@ -268,6 +279,55 @@ def limit_cache(size: int | str) -> CacheInfo:
 
     caches.set_budget(caches.parse_bytes(str(size)))
     return caches.info()
+
+
+def list_presets() -> list[Preset]:
+    """The presets that ship with the product."""
+    from tl_app import presets
+
+    return list(presets.shipped().values())
+
+
+def save_preset(
+    run: str | Path,
+    file: str | Path,
+    *,
+    name: str = "",
+    description: str = "",
+    runs_dir: str | Path | None = None,
+) -> Preset:
+    """Saves the settings of a run as a preset for other photos; nothing of the photos or the machine is in it.
+
+    Args:
+        run: Its name in ``runs_dir``, or its path.
+        file: A YAML file that is not there yet.
+        name: Made of backbone and recipe when empty.
+        description: One line.
+        runs_dir: None for the user's own folder.
+
+    Returns:
+        What was saved.
+
+    Raises:
+        UserError: There is no such run, or the file is there already or cannot be written.
+    """
+    from tl_app import presets
+
+    asked = runs.open_run(run, _folder(runs_dir)).asked
+    preset = presets.of_config(asked, name, description)
+    presets.save(preset, Path(file).expanduser())
+    return preset
+
+
+def _settings(
+    preset: str | Path | None, recipe: str | None, freeze: int | str | None, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Fields of the config: those of a preset, and over them what was given beside it."""
+    if preset is None:
+        return {**settings, **depth_settings(recipe, freeze)}
+    from tl_app import presets
+
+    return presets.merged(presets.load(preset), {**settings, "recipe": recipe, "freeze": freeze})
 
 
 def _folder(runs_dir: str | Path | None) -> Path:

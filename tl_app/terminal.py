@@ -6,6 +6,7 @@ Knows nothing of commands and options.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -244,6 +245,23 @@ def show_runs(values: dict[str, Any]) -> None:
             row["created"].replace("T", " ").rstrip("Z"),
         )
     _console().print(table if values["runs"] else "No runs yet. Train one with `tl-app train DATA`.")
+
+
+def show_presets(values: dict[str, Any]) -> None:
+    """One row per preset."""
+    table = _table("name", "recipe", "backbone", "what it is")
+    for row in values["presets"]:
+        settings = row["settings"]
+        table.add_row(
+            row["key"], settings["recipe"], settings.get("backbone", ""), escape(row["description"])
+        )
+    _console().print(table)
+
+
+def show_saved_preset(values: dict[str, Any]) -> None:
+    """Where the preset is, and how it is used."""
+    use = f"tl-app train DATA --preset {shlex.quote(values['file'])}"
+    _console().print(f"Preset '{values['name']}' is saved. Use it: {use}", soft_wrap=True, markup=False)
 
 
 def _console() -> Console:

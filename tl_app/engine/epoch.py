@@ -200,7 +200,13 @@ def _steps(training: Training, phase_number: int) -> Generator[Event, None, bool
         if training.stop():
             yield from losses.flush()
             return False
-        factor = lr_factor(config.schedule, phase_step + position.step_in_epoch, phase.epochs * steps)
+        factor = lr_factor(
+            config.schedule,
+            phase_step + position.step_in_epoch,
+            phase.epochs * steps,
+            drop_steps=config.step_epochs * steps if config.step_epochs else None,
+            drop_factor=config.step_gamma,
+        )
         factor *= position.lr_scale
         loss, correct = yield from _step(training, rows, labels, factor)
         losses.add(loss, correct, len(labels), phase.lr_head * factor)

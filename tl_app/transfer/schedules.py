@@ -11,17 +11,23 @@ from collections.abc import Callable
 WARMUP_SHARE = 0.05  # of all steps: fresh heads send large gradients into pretrained stages at first
 
 
-def lr_factor(schedule: str, step: int, total_steps: int) -> float:
+def lr_factor(
+    schedule: str, step: int, total_steps: int, *, drop_steps: int | None = None, drop_factor: float = 0.1
+) -> float:
     """What the base learning rate is multiplied with at one step.
 
     Args:
         schedule: One of ``config.SCHEDULES``.
         step: Counted from 0 within the phase.
         total_steps: Steps of the phase.
+        drop_steps: Steps between the drops of ``step``; None for a third of the phase.
+        drop_factor: What each drop of ``step`` multiplies with.
 
     Returns:
         A factor from 0 to 1.
     """
+    if schedule == "step":
+        return drop_factor ** _drops(step, total_steps, drop_steps)
     return _SHAPES[schedule]((step + 0.5) / max(1, total_steps))
 
 
@@ -29,9 +35,11 @@ def _constant(progress: float) -> float:
     return 1.0
 
 
-def _step(progress: float) -> float:
-    """Times 0.1 after each third, the shape of the classic 7-epochs-of-20 tutorials."""
-    return 0.1 ** int(progress * 3)
+def _drops(step: int, total_steps: int, drop_steps: int | None) -> int:
+    """How often the rate has dropped: after each third, or as torch's StepLR does, which the tutorials use."""
+    if drop_steps is not None:
+        return step // drop_steps
+    return int((step + 0.5) / max(1, total_steps) * 3)
 
 
 def _cosine(progress: float) -> float:
@@ -54,7 +62,6 @@ def _ramp(start: float, end: float, share: float) -> float:
 
 _SHAPES: dict[str, Callable[[float], float]] = {
     "constant": _constant,
-    "step": _step,
     "cosine": _cosine,
     "one-cycle": _one_cycle,
 }

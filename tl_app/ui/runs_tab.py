@@ -222,7 +222,7 @@ class _Acts:
             plots.curves(snapshot) if snapshot.step_points or snapshot.epoch_rows else None,
             markup.notices(snapshot.notices),
             reproduce.command_line(info.asked),
-            reproduce.python_lines(info.asked),
+            reproduce.python_script(info.asked, info.name),
             settings_table(info),
         )
 
