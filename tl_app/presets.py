@@ -122,27 +122,32 @@ def load(reference: str | Path) -> Preset:
     return read(path)
 
 
-def read(path: Path) -> Preset:
+def read(path: Path, where: str = "") -> Preset:
     """The preset in a file.
+
+    Args:
+        path: The file.
+        where: What messages call it; empty for the path.
 
     Raises:
         UsageError: It cannot be read, or is not right; the message names file, line and field.
     """
+    where = where or str(path)
     try:
         with open(path, "rb") as file:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise UsageError(f"{where} cannot be read: {error.strerror or error}.") from error
     if len(content) > MOST_BYTES:
         raise UsageError(
-            f"{path} is too large for a preset.",
+            f"{where} is too large for a preset.",
             f"Allowed: {MOST_BYTES // 1024} KiB.",
             "Is it another kind of file?",
         )
     try:
-        return from_yaml(content.decode("utf-8-sig"), str(path))
+        return from_yaml(content.decode("utf-8-sig"), where)
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is no text.", "A preset is a YAML file in UTF-8.") from None
+        raise UsageError(f"{where} is no text.", "A preset is a YAML file in UTF-8.") from None
 
 
 @cache

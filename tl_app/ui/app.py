@@ -15,7 +15,17 @@ import gradio as gr
 
 from tl_app import resources
 from tl_app.errors import ResourceError
-from tl_app.ui import data_tab, first_answer, loading, runs_tab, storage, theme, train_tab, try_tab
+from tl_app.ui import (
+    data_tab,
+    first_answer,
+    loading,
+    preset_bar,
+    runs_tab,
+    storage,
+    theme,
+    train_tab,
+    try_tab,
+)
 from tl_app.ui.blocks import html
 from tl_app.ui.data_tab import DataTab
 from tl_app.ui.runs_tab import RunsTab
@@ -27,7 +37,14 @@ from tl_app.ui.workspace import Workspace
 
 _TITLE = "tl-app"
 _TICK_SECONDS = 1.0
-_TITLES = data_tab.TITLES | train_tab.TITLES | try_tab.TITLES | runs_tab.TITLES | storage.TITLES
+_TITLES = {
+    **data_tab.TITLES,
+    **train_tab.TITLES,
+    **preset_bar.TITLES,
+    **try_tab.TITLES,
+    **runs_tab.TITLES,
+    **storage.TITLES,
+}
 
 
 def create_app(runs_dir: Path | None = None) -> gr.Blocks:

@@ -12,7 +12,7 @@ from tl_app import plots, words
 from tl_app.data.index import DatasetIndex
 from tl_app.errors import UsageError
 from tl_app.snapshot import Snapshot
-from tl_app.ui import form, markup, settings, status
+from tl_app.ui import form, markup, preset_bar, settings, status
 from tl_app.ui.blocks import figure, html
 from tl_app.ui.settings import Settings
 from tl_app.ui.toasts import toasts
@@ -83,7 +83,9 @@ def build(work: Workspace, source: gr.State, quick_start: gr.Button, quick_why: 
 def _lay_out(work: Workspace, source: gr.State) -> _Parts:
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=330, elem_id="tl-settings"):
+            bar = preset_bar.build()
             chosen = settings.build(work, source)
+            preset_bar.bind(bar, work, source, chosen)
         with gr.Column(scale=3, min_width=330, elem_id="tl-live"):
             with gr.Row(elem_id="tl-controls"):
                 off: dict[str, Any] = {"interactive": False, "min_width": 90}
