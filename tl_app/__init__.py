@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         list_presets,
         list_runs,
         load_predictor,
+        lr_find,
         predict,
         pretrain,
         probe,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tl_app.config import TrainConfig
     from tl_app.errors import DataError, ResourceError, UsageError, UserError
     from tl_app.evaluation import EvaluationResult
+    from tl_app.finding import RatesResult
     from tl_app.jobs import Worker
     from tl_app.predictor import Prediction, Predictor
     from tl_app.presets import Preset
@@ -41,8 +43,8 @@ __version__ = "0.1.0"
 _HOMES = {
     **dict.fromkeys(
         (
-            "evaluate inspect list_backbones list_presets list_runs load_predictor predict pretrain probe resume "
-            "save_preset train"
+            "evaluate inspect list_backbones list_presets list_runs load_predictor lr_find predict pretrain probe "
+            "resume save_preset train"
         ).split(),
         "api",
     ),
@@ -53,6 +55,7 @@ _HOMES = {
     **dict.fromkeys(("Prediction", "Predictor"), "predictor"),
     "Preset": "presets",
     "ProbeResult": "probing",
+    "RatesResult": "finding",
     **dict.fromkeys(("RunInfo", "TrainResult"), "runs"),
 }
 
@@ -63,6 +66,7 @@ __all__ = [
     "Predictor",
     "Preset",
     "ProbeResult",
+    "RatesResult",
     "ResourceError",
     "RunInfo",
     "TrainConfig",
@@ -77,6 +81,7 @@ __all__ = [
     "list_presets",
     "list_runs",
     "load_predictor",
+    "lr_find",
     "predict",
     "pretrain",
     "probe",

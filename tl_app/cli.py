@@ -137,14 +137,28 @@ def pretrain(data: str, name: str | None, runs_dir: Path | None, json: bool, **s
     return _train(json, lambda show: api.pretrain(data, name=name, runs_dir=runs_dir, on_event=show, **given))
 
 
+def lr_find(data: str, preset: str | None, json: bool, **settings: Any) -> None:
+    """Find a learning rate: up to 100 steps at rising rates on a network that is thrown away; no run is made."""
+    from tl_app import terminal
+
+    def work() -> Any:
+        _import_torch()
+        given = {name: value for name, value in settings.items() if value is not None}
+        with terminal.TrainDisplay() as display:
+            return api.lr_find(data, on_event=display.show, preset=preset, **given)
+
+    _print(json, work, terminal.show_rates)
+
+
 _commands: tuple[tuple[Callable[..., object], signatures.Signature], ...] = (
     (train, train_signature(())),
-    (pretrain, train_signature(("recipe", "freeze"))),
+    (pretrain, train_signature(("recipe", "freeze", "preset"))),
+    (lr_find, train_signature(("name", "runs_dir"))),
 )
 for _command, _signature in _commands:
     _command.__signature__ = _signature  # type: ignore[attr-defined]
     _command.__annotations__ = {name: each.annotation for name, each in _signature.parameters.items()}
-    app.command()(_command)
+    app.command(_command.__name__.replace("_", "-"))(_command)
 
 
 @app.command()

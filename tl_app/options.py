@@ -41,7 +41,7 @@ def train_signature(without: tuple[str, ...]) -> signatures.Signature:
     """The parameters of a command that trains: one option per config field, so that the two cannot drift apart.
 
     Args:
-        without: Fields that the command decides itself.
+        without: Fields and options that the command does not have.
     """
     keyword = signatures.Parameter.KEYWORD_ONLY
     parameters = [signatures.Parameter("data", signatures.Parameter.POSITIONAL_OR_KEYWORD, annotation=Data)]
@@ -58,10 +58,10 @@ def train_signature(without: tuple[str, ...]) -> signatures.Signature:
         annotation = Annotated[plain | None, declared]  # type: ignore[valid-type]
         parameters.append(signatures.Parameter(spec.name, keyword, default=None, annotation=annotation))
     naming = Annotated[str | None, typer.Option("--name", help="Name of the run; default: made up.")]
-    parameters.append(signatures.Parameter("name", keyword, default=None, annotation=naming))
-    if "recipe" not in without:
-        parameters.append(signatures.Parameter("preset", keyword, default=None, annotation=Preset))
-    parameters.append(signatures.Parameter("runs_dir", keyword, default=None, annotation=RunsDir))
+    own = {"name": naming, "preset": Preset, "runs_dir": RunsDir}
+    for name, annotation in own.items():
+        if name not in without:
+            parameters.append(signatures.Parameter(name, keyword, default=None, annotation=annotation))
     parameters.append(signatures.Parameter("json", keyword, default=False, annotation=Json))
     return signatures.Signature(parameters)
 

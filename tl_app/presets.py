@@ -157,6 +157,25 @@ def shipped() -> dict[str, Preset]:
     return {path.stem: dataclasses.replace(read(path), key=path.stem) for path in files}
 
 
+def fields(
+    preset: str | Path | None, recipe: str | None, freeze: int | str | None, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The fields of a config: those of a preset, if any, and over them what was given beside it.
+
+    Args:
+        preset: As for :func:`load`.
+        recipe: None: not given.
+        freeze: As people write it; None: not given.
+        settings: Other fields.
+
+    Raises:
+        UsageError: The preset is not right, or recipe and freezing depth contradict each other.
+    """
+    if preset is None:
+        return {**settings, **depth_settings(recipe, freeze)}
+    return merged(load(preset), {**settings, "recipe": recipe, "freeze": freeze})
+
+
 def merged(preset: Preset, given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a preset with what someone gave beside it, which wins.
 

@@ -21,6 +21,7 @@ from tl_app import events, words
 if TYPE_CHECKING:
     from tl_app.caches import CacheInfo, Cleared
     from tl_app.evaluation import EvaluationResult
+    from tl_app.finding import RatesResult
     from tl_app.probing import ProbeResult
     from tl_app.runs import TrainResult
 
@@ -156,6 +157,22 @@ def show_probe(result: ProbeResult) -> None:
     for label, row in result.per_class.items():
         table.add_row(escape(label), f"{row['images']:.0f}", words.percent(row["accuracy"]))
     console.print(table)
+
+
+def show_rates(result: RatesResult) -> None:
+    """The suggestion, and the loss along the way."""
+    console = _console()
+    table = _table("learning rate", "loss")
+    every = max(1, len(result.rates) // 20)
+    for rate, loss in list(zip(result.rates, result.smoothed, strict=True))[::every]:
+        table.add_row(f"{rate:.1e}", f"{loss:.3f}")
+    console.print(table)
+    if result.suggestion is None:
+        console.print(
+            "The loss never fell, so there is nothing to suggest: is the recipe right for these photos?"
+        )
+    else:
+        console.print(f"[bold]Suggestion: --lr {result.suggestion:g}[/], the middle of the fall.")
 
 
 def show_predictions(values: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from tl_app.ui import (
     first_answer,
     loading,
     preset_bar,
+    rate_card,
     runs_tab,
     storage,
     theme,
@@ -41,6 +42,7 @@ _TITLES = {
     **data_tab.TITLES,
     **train_tab.TITLES,
     **preset_bar.TITLES,
+    **rate_card.TITLES,
     **try_tab.TITLES,
     **runs_tab.TITLES,
     **storage.TITLES,
@@ -94,6 +96,7 @@ def launch(
         demo.block_thread()
     finally:
         work.prober.stop()
+        work.finder.stop()
         work.worker.close()
 
 
@@ -220,6 +223,7 @@ def _wire_clock(demo: gr.Blocks, clock: gr.Timer, data: DataTab, train: TrainTab
     clock.tick(tick, [train.seen, answer.seen, data.source], [*train.live, *answer.shown], **quiet)
     # The running run first: it does not wait for the thumbnails of the photos.
     demo.load(train.acts.redraw, data.source, train.live, **quiet)
+    demo.load(rate_card.Acts(train.acts.work).draw, None, train.rates.shown, **quiet)
     demo.load(
         lambda: gr.Tabs(selected="train") if train.acts.work.running() else gr.skip(), None, tabs, **quiet
     )
