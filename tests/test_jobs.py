@@ -282,15 +282,14 @@ def test_a_name_is_given_once(photos: Path, tmp_path: Path) -> None:
     assert runs.list_runs(worker.runs_dir) == [] and list(worker.runs_dir.iterdir()) == []
 
 
-def test_the_command_and_the_python_lines_say_what_differs(photos: Path, tmp_path: Path) -> None:
+def test_the_command_and_the_script_say_what_differs(photos: Path, tmp_path: Path) -> None:
     job = finished(Worker(tmp_path / "runs").start(config(photos, epochs=1, lr_head=0.5)))
     info = runs.open_run(job.path, tmp_path)
     assert reproduce.command_line(info.asked) == (
         f"tl-app train {photos} --backbone mobilenet_v3_small --weights random --recipe full --epochs 1 "
         "--lr 0.5 --image-size 32 --seed 0"
     )
-    compile(reproduce.python_lines(info.asked), "lines", "exec")
-    assert "lr_head=0.5" in reproduce.python_lines(info.asked)
+    assert "lr_head=0.5" in reproduce.python_script(info.asked, info.name)
 
 
 def test_the_curves_as_csv(photos: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_assets_and_sample_photos(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"tl_app/_assets/style.css", "tl_app/cli.py", "tl_app/py.typed"} <= names
+    assert "tl_app/_assets/presets/ants-and-bees.yaml" in names
     photos = [name for name in names if name.startswith("tl_app/_sample_data/") and name.endswith(".jpg")]
     assert len(photos) > 150
     assert not [name for name in names if name.startswith(("tests/", ".")) or "__pycache__" in name]
@@ -64,7 +65,7 @@ def test_the_set_up_names_what_it_needs() -> None:
             "typer",
             "platformdirs",
         ),
-        *("filelock", "psutil"),
+        *("filelock", "psutil", "pyyaml"),
     }
     assert "gradio>=6.31,<7" in project["dependencies"] and "pillow>=12.3" in project["dependencies"]
     assert {"heif", "test"} <= set(project["optional-dependencies"])

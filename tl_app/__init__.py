@@ -17,19 +17,24 @@ if TYPE_CHECKING:
         evaluate,
         inspect,
         list_backbones,
+        list_presets,
         list_runs,
         load_predictor,
+        lr_find,
         predict,
         pretrain,
         probe,
         resume,
+        save_preset,
         train,
     )
     from tl_app.config import TrainConfig
     from tl_app.errors import DataError, ResourceError, UsageError, UserError
     from tl_app.evaluation import EvaluationResult
+    from tl_app.finding import RatesResult
     from tl_app.jobs import Worker
     from tl_app.predictor import Prediction, Predictor
+    from tl_app.presets import Preset
     from tl_app.probing import ProbeResult
     from tl_app.runs import RunInfo, TrainResult
 
@@ -37,7 +42,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     **dict.fromkeys(
-        "evaluate inspect list_backbones list_runs load_predictor predict pretrain probe resume train".split(),
+        (
+            "evaluate inspect list_backbones list_presets list_runs load_predictor lr_find predict pretrain probe "
+            "resume save_preset train"
+        ).split(),
         "api",
     ),
     "TrainConfig": "config",
@@ -45,7 +53,9 @@ _HOMES = {
     "EvaluationResult": "evaluation",
     "Worker": "jobs",
     **dict.fromkeys(("Prediction", "Predictor"), "predictor"),
+    "Preset": "presets",
     "ProbeResult": "probing",
+    "RatesResult": "finding",
     **dict.fromkeys(("RunInfo", "TrainResult"), "runs"),
 }
 
@@ -54,7 +64,9 @@ __all__ = [
     "EvaluationResult",
     "Prediction",
     "Predictor",
+    "Preset",
     "ProbeResult",
+    "RatesResult",
     "ResourceError",
     "RunInfo",
     "TrainConfig",
@@ -66,12 +78,15 @@ __all__ = [
     "evaluate",
     "inspect",
     "list_backbones",
+    "list_presets",
     "list_runs",
     "load_predictor",
+    "lr_find",
     "predict",
     "pretrain",
     "probe",
     "resume",
+    "save_preset",
     "train",
 ]
 

@@ -6,14 +6,14 @@ Imports torch only inside functions. Knows nothing of how results are shown.
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tl_app import resources, runs
 from tl_app.config import TrainConfig
-from tl_app.contradictions import depth_settings
-from tl_app.errors import DataError, Interrupted
+from tl_app.errors import Interrupted
 from tl_app.events import Event
 from tl_app.references import BACKBONE_PREFIX, located
 from tl_app.runs import RunInfo, TrainResult
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from tl_app.caches import CacheInfo, Cleared
     from tl_app.data.index import DatasetIndex
     from tl_app.evaluation import EvaluationResult
+    from tl_app.finding import RatesResult
     from tl_app.jobs import Job, Worker
     from tl_app.predictor import Prediction, Predictor
+    from tl_app.presets import Preset
     from tl_app.probing import ProbeResult
 
 
@@ -34,6 +36,7 @@ def train(
     name: str | None = None,
     runs_dir: str | Path | None = None,
     on_event: Callable[[Event], None] | None = None,
+    preset: str | Path | None = None,
     recipe: str | None = None,
     freeze: int | str | None = None,
     **settings: Any,
@@ -45,6 +48,7 @@ def train(
         name: Of the run; None for an automatic one.
         runs_dir: Where the run is kept; None for the user's own folder.
         on_event: Called from the job's thread with each event.
+        preset: One that ships, by its name, or a YAML file; what is given beside it wins.
         recipe: ``head``, ``partial``, ``full``, ``scratch`` or ``pretrain``.
         freeze: A number of stages, ``"head"`` or ``"none"``.
         **settings: Any other field of :class:`tl_app.TrainConfig`.
@@ -56,8 +60,9 @@ def train(
     Raises:
         UserError: Settings, photos or machine do not fit; the message says what to do.
     """
-    values = {**settings, "data": str(data), **depth_settings(recipe, freeze)}
-    config = TrainConfig.from_dict(values)
+    from tl_app import presets
+
+    config = TrainConfig.from_dict(presets.fields(preset, recipe, freeze, settings) | {"data": str(data)})
     worker = _worker(runs_dir)
     return _wait(worker.start(config, name=name, listener=on_event))
 
@@ -131,8 +136,10 @@ def predict(
     Raises:
         UserError: There is no such run, or it has no model yet.
     """
+    from tl_app.data.sources import photo_files
+
     loaded = load_predictor(run, device=device, runs_dir=runs_dir)
-    return loaded.predict(_files(photos), top=top, average=tta)
+    return loaded.predict(photo_files(photos), top=top, average=tta)
 
 
 def load_predictor(run: str | Path, *, device: str = "auto", runs_dir: str | Path | None = None) -> Predictor:
@@ -193,22 +200,53 @@ def probe(
     Raises:
         UserError: Settings, photos or machine do not fit.
     """
-    import threading
-
+    from tl_app.engine.background import to_the_end
     from tl_app.jobs import scanned
     from tl_app.probing import probe as probing
 
     config = located(TrainConfig.from_dict({**settings, "data": str(data)}), _folder(None))
     stopping = threading.Event()
-    steps = probing(config, scanned(config, on_event), stopping.is_set)
     try:
-        while True:
-            event = next(steps)
-            if on_event is not None:
-                on_event(event)
-    except StopIteration as end:
-        result: ProbeResult = end.value
-        return result
+        return to_the_end(probing(config, scanned(config, on_event), stopping.is_set), on_event)
+    finally:
+        stopping.set()
+
+
+def lr_find(
+    data: str | Path,
+    *,
+    on_event: Callable[[Event], None] | None = None,
+    preset: str | Path | None = None,
+    recipe: str | None = None,
+    freeze: int | str | None = None,
+    **settings: Any,
+) -> RatesResult:
+    """Finds a learning rate for a training: up to 100 steps at rising rates, on a network that is thrown away.
+
+    Args:
+        data: As for :func:`train`.
+        on_event: Called with progress and notices.
+        preset: As for :func:`train`.
+        recipe: As for :func:`train`; the first phase of it is looked at.
+        freeze: As for :func:`train`.
+        **settings: Any other field of :class:`tl_app.TrainConfig`.
+
+    Returns:
+        The loss at each rate, and a suggestion for ``lr_head``. No run is made.
+
+    Raises:
+        UserError: Settings, photos or machine do not fit, or a run is being trained on the device.
+    """
+    from tl_app import presets
+    from tl_app.engine.background import to_the_end
+    from tl_app.finding import find
+    from tl_app.jobs import scanned
+
+    values = presets.fields(preset, recipe, freeze, settings) | {"data": str(data)}
+    config = located(TrainConfig.from_dict(values), _folder(None))
+    stopping = threading.Event()
+    try:
+        return to_the_end(find(config, scanned(config, on_event), stopping.is_set), on_event)
     finally:
         stopping.set()
 
@@ -234,6 +272,15 @@ def list_backbones(search: str = "") -> list[BackboneSpec]:
 def list_runs(runs_dir: str | Path | None = None) -> list[RunInfo]:
     """All runs, newest first."""
     return runs.list_runs(_folder(runs_dir))
+
+
+def open_run(run: str | Path, runs_dir: str | Path | None = None) -> RunInfo:
+    """What a run's folder says.
+
+    Raises:
+        UserError: There is no such run.
+    """
+    return runs.open_run(run, _folder(runs_dir))
 
 
 def cache_info() -> CacheInfo:
@@ -273,6 +320,44 @@ def limit_cache(size: int | str) -> CacheInfo:
     return caches.info()
 
 
+def list_presets() -> list[Preset]:
+    """The presets that ship with the product."""
+    from tl_app import presets
+
+    return list(presets.shipped().values())
+
+
+def save_preset(
+    run: str | Path,
+    file: str | Path,
+    *,
+    name: str = "",
+    description: str = "",
+    runs_dir: str | Path | None = None,
+) -> Preset:
+    """Saves the settings of a run as a preset for other photos; nothing of the photos or the machine is in it.
+
+    Args:
+        run: Its name in ``runs_dir``, or its path.
+        file: A YAML file that is not there yet.
+        name: Made of backbone and recipe when empty.
+        description: One line.
+        runs_dir: None for the user's own folder.
+
+    Returns:
+        What was saved.
+
+    Raises:
+        UserError: There is no such run, or the file is there already or cannot be written.
+    """
+    from tl_app import presets
+
+    asked = runs.open_run(run, _folder(runs_dir)).asked
+    preset = presets.of_config(asked, name, description)
+    presets.save(preset, Path(file).expanduser())
+    return preset
+
+
 def _folder(runs_dir: str | Path | None) -> Path:
     return Path(runs_dir).expanduser() if runs_dir else resources.runs_dir()
 
@@ -301,26 +386,6 @@ def _wait(job: Job) -> TrainResult:
             f"Run '{job.name}' was stopped before its first step.", remedy="Resume it to train."
         )
     return result
-
-
-def _files(photos: str | Path | Iterable[str | Path]) -> list[Path]:
-    from tl_app.data.decode import EXTENSIONS
-    from tl_app.data.names import ignored
-
-    found: list[Path] = []
-    for photo in map(Path, [photos] if isinstance(photos, str | Path) else photos):
-        if photo.is_dir():
-            inside = sorted(
-                path
-                for path in photo.rglob("*")
-                if path.suffix.lower() in EXTENSIONS and not ignored(path.name)
-            )
-            if not inside:
-                raise DataError(f"There are no photos in {photo}.")
-            found += inside
-        else:
-            found.append(photo)
-    return found
 
 
 def as_json(value: Any) -> Any:

@@ -7,7 +7,6 @@ Exit codes: 0 ok, 2 usage, 3 bad data, 4 resource, 130 interrupted. Imports torc
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import inspect as signatures
 import io
 import json as jsonlib
@@ -23,8 +22,8 @@ import typer
 from tl_app import api, rows
 from tl_app.config import TrainConfig
 from tl_app.errors import UserError
-from tl_app.fields import field_type, option
 from tl_app.memory import keep_memory, without_collector
+from tl_app.options import Data, Device, Json, Run, RunsDir, help_of, train_signature
 
 _STOPPED = object()
 
@@ -34,20 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object as the last line; the rest goes to stderr.")
-]
-RunsDir = Annotated[Path | None, typer.Option("--runs-dir", help="Folder of runs; default: the user's own.")]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or path.", show_default=False)]
-
-
-def _help(setting: str) -> str:
-    return str(TrainConfig.__dataclass_fields__[setting].metadata["help"])
-
-
-Data = Annotated[str, typer.Argument(metavar="DATA", help=_help("data"))]
-Device = Annotated[str, typer.Option(help=_help("device"))]
 
 
 def main() -> None:
@@ -137,10 +122,13 @@ def ui(
         print(jsonlib.dumps({"host": host, "port": port}))
 
 
-def train(data: str, name: str | None, runs_dir: Path | None, json: bool, **settings: Any) -> object:
+def train(
+    data: str, name: str | None, preset: str | None, runs_dir: Path | None, json: bool, **settings: Any
+) -> object:
     """Train a classifier on a folder (or zip) with one folder of photos per class."""
     given = {name: value for name, value in settings.items() if value is not None}
-    return _train(json, lambda show: api.train(data, name=name, runs_dir=runs_dir, on_event=show, **given))
+    own: dict[str, Any] = {"name": name, "preset": preset, "runs_dir": runs_dir}
+    return _train(json, lambda show: api.train(data, on_event=show, **own, **given))
 
 
 def pretrain(data: str, name: str | None, runs_dir: Path | None, json: bool, **settings: Any) -> object:
@@ -149,42 +137,28 @@ def pretrain(data: str, name: str | None, runs_dir: Path | None, json: bool, **s
     return _train(json, lambda show: api.pretrain(data, name=name, runs_dir=runs_dir, on_event=show, **given))
 
 
-def _train_signature(without: tuple[str, ...]) -> signatures.Signature:
-    """Parameters with one option per config field, so that the two cannot drift apart."""
-    keyword = signatures.Parameter.KEYWORD_ONLY
-    parameters = [signatures.Parameter("data", signatures.Parameter.POSITIONAL_OR_KEYWORD, annotation=Data)]
-    for spec in dataclasses.fields(TrainConfig):
-        if spec.name == "data" or spec.name in without:
-            continue
-        plain = str if spec.name == "freeze" else field_type(spec)[0]
-        declared = typer.Option(
-            option(spec.name),
-            help=spec.metadata["help"],
-            metavar=_metavar(spec),
-            show_default="automatic" if spec.default is None else str(spec.default),
-        )
-        annotation = Annotated[plain | None, declared]  # type: ignore[valid-type]
-        parameters.append(signatures.Parameter(spec.name, keyword, default=None, annotation=annotation))
-    naming = Annotated[str | None, typer.Option("--name", help="Name of the run; default: made up.")]
-    parameters.append(signatures.Parameter("name", keyword, default=None, annotation=naming))
-    parameters.append(signatures.Parameter("runs_dir", keyword, default=None, annotation=RunsDir))
-    parameters.append(signatures.Parameter("json", keyword, default=False, annotation=Json))
-    return signatures.Signature(parameters)
+def lr_find(data: str, preset: str | None, json: bool, **settings: Any) -> None:
+    """Find a learning rate: up to 100 steps at rising rates on a network that is thrown away; no run is made."""
+    from tl_app import terminal
+
+    def work() -> Any:
+        _import_torch()
+        given = {name: value for name, value in settings.items() if value is not None}
+        with terminal.TrainDisplay() as display:
+            return api.lr_find(data, on_event=display.show, preset=preset, **given)
+
+    _print(json, work, terminal.show_rates)
 
 
-def _metavar(spec: dataclasses.Field[Any]) -> str | None:
-    if spec.name == "freeze":
-        return "N|head|none"
-    return "|".join(spec.metadata["choices"]) if spec.metadata["choices"] else None
-
-
-for _command, _signature in (
-    (train, _train_signature(())),
-    (pretrain, _train_signature(("recipe", "freeze"))),
-):
+_commands: tuple[tuple[Callable[..., object], signatures.Signature], ...] = (
+    (train, train_signature(())),
+    (pretrain, train_signature(("recipe", "freeze", "preset"))),
+    (lr_find, train_signature(("name", "runs_dir"))),
+)
+for _command, _signature in _commands:
     _command.__signature__ = _signature  # type: ignore[attr-defined]
     _command.__annotations__ = {name: each.annotation for name, each in _signature.parameters.items()}
-    app.command()(_command)
+    app.command(_command.__name__.replace("_", "-"))(_command)
 
 
 @app.command()
@@ -232,10 +206,10 @@ def evaluate(
 @app.command()
 def probe(
     data: Data,
-    backbone: Annotated[str, typer.Option(help=_help("backbone"))] = TrainConfig.backbone,
-    weights: Annotated[str, typer.Option(help=_help("weights"))] = TrainConfig.weights,
+    backbone: Annotated[str, typer.Option(help=help_of("backbone"))] = TrainConfig.backbone,
+    weights: Annotated[str, typer.Option(help=help_of("weights"))] = TrainConfig.weights,
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(help=_help("seed"))] = TrainConfig.seed,
+    seed: Annotated[int, typer.Option(help=help_of("seed"))] = TrainConfig.seed,
     json: Json = False,
 ) -> None:
     """Say in seconds how far a backbone gets without any training."""
@@ -327,6 +301,44 @@ def list_runs(runs_dir: RunsDir = None, json: Json = False) -> None:
         return {"runs": [rows.run(info) for info in api.list_runs(runs_dir)]}
 
     _print(json, work, terminal.show_runs)
+
+
+@app.command("presets")
+def list_presets(json: Json = False) -> None:
+    """List the presets that ship, with their settings."""
+    from tl_app import terminal
+
+    _print(json, lambda: {"presets": api.as_json(api.list_presets())}, terminal.show_presets)
+
+
+@app.command("save-preset")
+def save_preset(
+    run: Run,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file to make.", show_default=False)],
+    name: Annotated[str, typer.Option(help="Of the preset; default: made of backbone and recipe.")] = "",
+    description: Annotated[str, typer.Option(help="One line.")] = "",
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Save a run's settings as a preset for other photos."""
+    from tl_app import terminal
+
+    def work() -> dict[str, Any]:
+        saved = api.save_preset(run, file, name=name, description=description, runs_dir=runs_dir)
+        return {"file": str(file), **api.as_json(saved)}
+
+    _print(json, work, terminal.show_saved_preset)
+
+
+@app.command()
+def script(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Print a Python script that trains a run again; its first lines are the command that does the same."""
+
+    def work() -> dict[str, Any]:
+        row = rows.run(api.open_run(run, runs_dir))
+        return {name: row[name] for name in ("name", "command", "script")}
+
+    _print(json, work, lambda values: print(values["script"], end=""))
 
 
 cache = typer.Typer(help="See, clear or limit what is kept on disk to be fast.", no_args_is_help=True)

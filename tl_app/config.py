@@ -118,6 +118,22 @@ class TrainConfig:
         group="training",
         choices=SCHEDULES,
     )
+    step_epochs: int | None = setting(
+        None,
+        "Step every … epochs",
+        "With the schedule `step`: how many epochs the rate stays before it drops; empty: a third of each phase.",
+        group="training",
+        low=1,
+        high=1000,
+    )
+    step_gamma: float = setting(
+        0.1,
+        "Step factor",
+        "With the schedule `step`: what the rate is multiplied with at each drop.",
+        group="training",
+        low=0.001,
+        high=1.0,
+    )
     warmup: float | None = setting(
         None,
         "Warm-up",

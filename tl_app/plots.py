@@ -107,6 +107,36 @@ def class_counts(index: Counted) -> dict[str, Any]:
     return {"data": data, "layout": layout}
 
 
+def rate_curve(
+    rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float | None
+) -> dict[str, Any]:
+    """The loss while the learning rate rose, on a logarithmic axis, with the suggested rate marked."""
+    line = {"type": "scatter", "mode": "lines", "hovertemplate": "%{y:.3f} at %{x:.1e}<extra></extra>"}
+    faint, strong = {"color": TRAIN, "width": 1}, {"color": TRAIN, "width": 2.5}
+    data: list[dict[str, Any]] = [
+        line | {"x": list(rates), "y": list(losses), "name": "each batch", "line": faint, "opacity": 0.4},
+        line | {"x": list(rates), "y": list(smoothed), "name": "smoothed", "line": strong},
+    ]
+    if suggestion is not None:
+        nearest = min(range(len(rates)), key=lambda index: abs(math.log(rates[index] / suggestion)))
+        data.append(
+            {
+                **{"type": "scatter", "mode": "markers", "name": "suggestion"},
+                **{"x": [suggestion], "y": [smoothed[nearest]], "marker": {"color": BEST, "size": 11}},
+                "hovertemplate": "%{x:.1e}<extra></extra>",
+            }
+        )
+    layout = _layout(height=280, uirevision="rates")
+    layout["xaxis"] |= {
+        "type": "log",
+        "title": {"text": "Learning rate, head", "standoff": 8},
+        "exponentformat": "e",
+    }
+    # An exploded loss at the right end would press everything else flat.
+    layout["yaxis"] = _axis(title="Loss", range=[0, 1.3 * max(smoothed[: len(smoothed) // 2 + 1])])
+    return {"data": data, "layout": layout}
+
+
 def thin_out(
     x: Sequence[float], y: Sequence[float], most: int = MAX_POINTS
 ) -> tuple[list[float], list[float]]:

@@ -1,13 +1,28 @@
-"""The shell command and the Python lines that train a run again. Knows only settings."""
+"""The shell command and the Python script that train a run again. Knows only settings."""
 
 from __future__ import annotations
 
 import dataclasses
 import shlex
+import textwrap
 from typing import Any
 
 from tl_app.config import TrainConfig
 from tl_app.fields import option
+
+_SCRIPT = """\
+# Trains run {name!r} again. In a terminal:
+{command}
+
+import tl_app
+
+result = tl_app.train(
+{arguments})
+if result.val_accuracy is None:
+    print(f"{{result.run}}: {{result.state}} before the first epoch was done")
+else:
+    print(f"{{result.run}}: {{result.val_accuracy:.1%}} of validation photos right after epoch {{result.best_epoch}}")
+"""
 
 
 def command_line(config: TrainConfig) -> str:
@@ -18,10 +33,19 @@ def command_line(config: TrainConfig) -> str:
     return shlex.join(words)
 
 
-def python_lines(config: TrainConfig) -> str:
-    """The Python lines that train the same again."""
-    settings = "".join(f", {name}={value!r}" for name, value in _changed(config).items())
-    return f"import tl_app\n\nresult = tl_app.train({config.data!r}{settings})"
+def python_script(config: TrainConfig, name: str) -> str:
+    """A whole Python script that trains the same again and prints the result; the command is its first lines.
+
+    Args:
+        config: The settings as they were given.
+        name: Of the run.
+    """
+    arguments = [repr(config.data), *(f"{setting}={value!r}" for setting, value in _changed(config).items())]
+    return _SCRIPT.format(
+        name=name,
+        command=textwrap.indent(command_line(config), "# ", lambda line: True),
+        arguments="".join(f"    {argument},\n" for argument in arguments),
+    )
 
 
 def _changed(config: TrainConfig) -> dict[str, Any]:

@@ -32,8 +32,8 @@ def backbone(spec: Any) -> dict[str, Any]:
 
 
 def run(info: Any) -> dict[str, Any]:
-    """What a run's folder says, and the command that repeats it."""
-    from tl_app.reproduce import command_line
+    """What a run's folder says, and the command and the script that repeat it."""
+    from tl_app.reproduce import command_line, python_script
 
     return {
         "run": str(info.path),
@@ -55,4 +55,5 @@ def run(info: Any) -> dict[str, Any]:
         "shared_layers": list(info.shared_layers),
         "task_layers": list(info.task_layers),
         "command": command_line(info.asked),
+        "script": python_script(info.asked, info.name),
     }

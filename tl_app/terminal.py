@@ -6,6 +6,7 @@ Knows nothing of commands and options.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from tl_app import events, words
 if TYPE_CHECKING:
     from tl_app.caches import CacheInfo, Cleared
     from tl_app.evaluation import EvaluationResult
+    from tl_app.finding import RatesResult
     from tl_app.probing import ProbeResult
     from tl_app.runs import TrainResult
 
@@ -157,6 +159,22 @@ def show_probe(result: ProbeResult) -> None:
     console.print(table)
 
 
+def show_rates(result: RatesResult) -> None:
+    """The suggestion, and the loss along the way."""
+    console = _console()
+    table = _table("learning rate", "loss")
+    every = max(1, len(result.rates) // 20)
+    for rate, loss in list(zip(result.rates, result.smoothed, strict=True))[::every]:
+        table.add_row(f"{rate:.1e}", f"{loss:.3f}")
+    console.print(table)
+    if result.suggestion is None:
+        console.print(
+            "The loss never fell, so there is nothing to suggest: is the recipe right for these photos?"
+        )
+    else:
+        console.print(f"[bold]Suggestion: --lr {result.suggestion:g}[/], the middle of the fall.")
+
+
 def show_predictions(values: dict[str, Any]) -> None:
     """One row per photo."""
     table = _table("photo", "label", "confidence", "then")
@@ -244,6 +262,23 @@ def show_runs(values: dict[str, Any]) -> None:
             row["created"].replace("T", " ").rstrip("Z"),
         )
     _console().print(table if values["runs"] else "No runs yet. Train one with `tl-app train DATA`.")
+
+
+def show_presets(values: dict[str, Any]) -> None:
+    """One row per preset."""
+    table = _table("name", "recipe", "backbone", "what it is")
+    for row in values["presets"]:
+        settings = row["settings"]
+        table.add_row(
+            row["key"], settings["recipe"], settings.get("backbone", ""), escape(row["description"])
+        )
+    _console().print(table)
+
+
+def show_saved_preset(values: dict[str, Any]) -> None:
+    """Where the preset is, and how it is used."""
+    use = f"tl-app train DATA --preset {shlex.quote(values['file'])}"
+    _console().print(f"Preset '{values['name']}' is saved. Use it: {use}", soft_wrap=True, markup=False)
 
 
 def _console() -> Console:

@@ -41,7 +41,9 @@ def test_every_control_has_a_label_and_one_line_of_explanation(page: gr.Blocks):
 
 
 def test_every_button_says_what_it_does(page: gr.Blocks):
-    buttons = [b for b in page.blocks.values() if isinstance(b, gr.Button | gr.DownloadButton)]
+    buttons = [
+        b for b in page.blocks.values() if isinstance(b, gr.Button | gr.DownloadButton | gr.UploadButton)
+    ]
     said = app._TITLES
     assert {button.elem_id for button in buttons} == set(said)
     assert all(text.endswith(".") for text in said.values())

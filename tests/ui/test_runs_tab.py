@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from tl_app import runs
+from tl_app import presets, runs
 from tl_app.config import TrainConfig
 from tl_app.data.index import scan
 from tl_app.errors import UsageError
@@ -54,7 +54,10 @@ def test_an_opened_run_shows_its_settings_and_its_command(acts: runs_tab._Acts, 
     assert opened[3]["interactive"] is True, "it can be resumed"
     csv = Path(opened[4]["value"])
     assert csv.is_relative_to(home / "page") and csv.read_text().startswith("kind,")
+    preset, script = (Path(opened[place]["value"]) for place in (5, 6))
+    assert presets.read(preset).settings["freeze"] == 2 and preset.name == "red-and-blue.yaml"
     command, python, settings = opened[-3:]
+    assert script.read_text() == python and script.suffix == ".py"
     assert command.startswith("tl-app train") and "--freeze 2" in command
     assert "tl_app.train(" in python
     assert "Freezing depth" in settings

@@ -11,7 +11,7 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tl_app import resources
@@ -25,6 +25,30 @@ _WANTED = "Wanted is a folder, or a zip, with one folder of photos per class."
 def sample_data() -> Path:
     """The labelled photos that ship with the product."""
     return resources.sample_data_dir()
+
+
+def photo_files(photos: str | Path | Iterable[str | Path]) -> list[Path]:
+    """A file, or several; a folder stands for the photos in it.
+
+    Raises:
+        DataError: There are none in a folder.
+    """
+    from tl_app.data.decode import EXTENSIONS
+
+    found: list[Path] = []
+    for photo in map(Path, [photos] if isinstance(photos, str | Path) else photos):
+        if photo.is_dir():
+            inside = sorted(
+                path
+                for path in photo.rglob("*")
+                if path.suffix.lower() in EXTENSIONS and not ignored(path.name)
+            )
+            if not inside:
+                raise DataError(f"There are no photos in {photo}.")
+            found += inside
+        else:
+            found.append(photo)
+    return found
 
 
 def open_source(

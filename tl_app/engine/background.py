@@ -56,3 +56,17 @@ def with_progress(activity: str, unit: str, work: Callable[[Report], T]) -> Gene
     if failure:
         raise failure[0]
     return outcome[0]
+
+
+def to_the_end(steps: Generator[Event, None, T], listener: Callable[[Event], None] | None) -> T:
+    """What a generator of events returns in the end; ``listener`` hears each event."""
+    try:
+        while True:
+            event = next(steps)
+            if listener is not None:
+                listener(event)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        steps.close()

@@ -6,9 +6,10 @@ Knows nothing of phases before or after, of run folders, or of what happens when
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -211,6 +212,8 @@ def _steps(training: Training, phase_number: int) -> Generator[Event, None, bool
             phase_step + position.step_in_epoch,
             phase.epochs * steps,
             warmup=config.warmup,
+            drop_steps=config.step_epochs * steps if config.step_epochs else None,
+            drop_factor=config.step_gamma,
         )
         factor *= position.lr_scale
         loss, correct = yield from _step(training, rows, labels, factor)
@@ -262,6 +265,31 @@ def _step(
 def _mixed(seed: int, step: int) -> int:
     """A seed in whose low 32 bits, all that the CPU's generator takes, both numbers have their say."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=4).digest())
+
+
+def sweep(training: Training, factors: Iterable[float]) -> Iterator[Event]:
+    """One step of the first phase at each of ``factors`` times its base rates; nothing is evaluated or saved.
+
+    Ends early when it is told to stop, or when the loss is not a number.
+
+    Yields:
+        A :class:`StepDone` for every step, before the next one is done.
+    """
+    phase, started = training.phases[0], time.monotonic()
+    assert training.inputs is not None
+    train_mode(training.network, phase.frozen_stages, keep_statistics=training.config.batchnorm == "keep")
+    inputs = training.inputs
+    batches = (batch for epoch in itertools.count() for batch in inputs.train(epoch, 0))
+    for factor, (rows, labels) in zip(factors, batches, strict=False):
+        if training.stop():
+            return
+        loss, _ = yield from _step(training, rows, labels, factor)
+        training.position.seen += len(labels)
+        rate = training.position.seen / max(1e-9, time.monotonic() - started)
+        value, seconds = float(loss), training.tick()
+        if not math.isfinite(value):
+            return
+        yield StepDone(training.position.step, 1, value, phase.lr_head * factor, rate, seconds)
 
 
 class _Losses:

@@ -83,6 +83,19 @@ def train(
     yield _finished(training, reason)
 
 
+def first_phase(
+    config: TrainConfig,
+    index: DatasetIndex,
+    preprocessing: Preprocessing,
+    folder: Path,
+    stop: Callable[[], bool],
+) -> Generator[Event, None, Training]:
+    """A training that stands before its very first step; arguments and errors as for :func:`train`."""
+    training = yield from _set_up(config, index, preprocessing, folder, stop)
+    yield from _enter(training, 0)
+    return training
+
+
 def _set_up(
     config: TrainConfig,
     index: DatasetIndex,

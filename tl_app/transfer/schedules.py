@@ -13,7 +13,15 @@ from collections.abc import Callable
 _WARMUP_SHARES = {"constant": 0.0, "step": 0.0, "cosine": 0.05, "one-cycle": 0.3}
 
 
-def lr_factor(schedule: str, step: int, total_steps: int, *, warmup: float | None = None) -> float:
+def lr_factor(
+    schedule: str,
+    step: int,
+    total_steps: int,
+    *,
+    warmup: float | None = None,
+    drop_steps: int | None = None,
+    drop_factor: float = 0.1,
+) -> float:
     """What the base learning rate is multiplied with at one step.
 
     Args:
@@ -21,21 +29,28 @@ def lr_factor(schedule: str, step: int, total_steps: int, *, warmup: float | Non
         step: Counted from 0 within the phase.
         total_steps: Steps of the phase.
         warmup: Share of those in which the rate rises, below 1; None for what the schedule usually has.
+        drop_steps: Steps between the drops of ``step``; None for a third of the phase.
+        drop_factor: What each drop of ``step`` multiplies with.
 
     Returns:
         A factor from 0 to 1.
     """
     share = _WARMUP_SHARES[schedule] if warmup is None else warmup
-    return _SHAPES[schedule]((step + 0.5) / max(1, total_steps), share)
+    progress = (step + 0.5) / max(1, total_steps)
+    if schedule == "step":
+        return _rise(progress, share) * drop_factor ** _drops(step, total_steps, drop_steps)
+    return _SHAPES[schedule](progress, share)
 
 
 def _constant(progress: float, warmup: float) -> float:
     return _rise(progress, warmup)
 
 
-def _step(progress: float, warmup: float) -> float:
-    """Times 0.1 after each third of the phase, the shape of the classic 7-epochs-of-20 tutorials."""
-    return _rise(progress, warmup) * 0.1 ** int(progress * 3)
+def _drops(step: int, total_steps: int, drop_steps: int | None) -> int:
+    """How often the rate has dropped: after each third, or as torch's StepLR does, which the tutorials use."""
+    if drop_steps is not None:
+        return step // drop_steps
+    return int((step + 0.5) / max(1, total_steps) * 3)
 
 
 def _cosine(progress: float, warmup: float) -> float:
@@ -63,7 +78,6 @@ def _ramp(start: float, end: float, share: float) -> float:
 
 _SHAPES: dict[str, Callable[[float, float], float]] = {
     "constant": _constant,
-    "step": _step,
     "cosine": _cosine,
     "one-cycle": _one_cycle,
 }

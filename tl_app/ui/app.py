@@ -15,7 +15,19 @@ import gradio as gr
 
 from tl_app import resources
 from tl_app.errors import ResourceError
-from tl_app.ui import data_tab, first_answer, loading, preview, runs_tab, storage, theme, train_tab, try_tab
+from tl_app.ui import (
+    data_tab,
+    first_answer,
+    loading,
+    preset_bar,
+    preview,
+    rate_card,
+    runs_tab,
+    storage,
+    theme,
+    train_tab,
+    try_tab,
+)
 from tl_app.ui.blocks import html
 from tl_app.ui.data_tab import DataTab
 from tl_app.ui.runs_tab import RunsTab
@@ -27,9 +39,16 @@ from tl_app.ui.workspace import Workspace
 
 _TITLE = "tl-app"
 _TICK_SECONDS = 1.0
-_TITLES = (
-    data_tab.TITLES | train_tab.TITLES | preview.TITLES | try_tab.TITLES | runs_tab.TITLES | storage.TITLES
-)
+_TITLES = {
+    **data_tab.TITLES,
+    **train_tab.TITLES,
+    **preset_bar.TITLES,
+    **rate_card.TITLES,
+    **preview.TITLES,
+    **try_tab.TITLES,
+    **runs_tab.TITLES,
+    **storage.TITLES,
+}
 
 
 def create_app(runs_dir: Path | None = None) -> gr.Blocks:
@@ -79,6 +98,7 @@ def launch(
         demo.block_thread()
     finally:
         work.prober.stop()
+        work.finder.stop()
         work.worker.close()
 
 
@@ -205,6 +225,7 @@ def _wire_clock(demo: gr.Blocks, clock: gr.Timer, data: DataTab, train: TrainTab
     clock.tick(tick, [train.seen, answer.seen, data.source], [*train.live, *answer.shown], **quiet)
     # The running run first: it does not wait for the thumbnails of the photos.
     demo.load(train.acts.redraw, data.source, train.live, **quiet)
+    demo.load(rate_card.Acts(train.acts.work).draw, None, train.rates.shown, **quiet)
     demo.load(
         lambda: gr.Tabs(selected="train") if train.acts.work.running() else gr.skip(), None, tabs, **quiet
     )

@@ -47,6 +47,21 @@ def weights(backbone: str, runs_dir: Path | None = None) -> list[tuple[str, str]
     ]
 
 
+def listed(backbone: str, weights_name: str) -> str:
+    """The name by which :func:`weights` lists weights: the recommended ones have another besides their own.
+
+    Raises:
+        UsageError: The backbone has no such weights.
+    """
+    loading.wait()
+    from tl_app.backbones.catalogue import find_weights, get_backbone
+
+    if weights_name == "random" or weights_name.startswith(RUN_PREFIX):
+        return weights_name
+    choice = find_weights(get_backbone(backbone), weights_name)
+    return "default" if choice is None or choice.is_default else choice.name
+
+
 def facts(backbone: str, weights_name: str) -> str:
     """The chosen backbone's figures as a card."""
     loading.wait()

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from tl_app import history, plots, reproduce, runs, words
+from tl_app import history, plots, presets, reproduce, runs, words
 from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
 from tl_app.runs import RunInfo
 from tl_app.snapshot import snapshot_of
-from tl_app.ui import form, markup, status, theme
+from tl_app.ui import downloads, form, markup, status, theme
 from tl_app.ui.blocks import figure, html
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace
@@ -28,6 +25,8 @@ TITLES = {
     "tl-use-run": "Opens the Try it tab with this run's best model.",
     "tl-resume-run": "Goes on from the last checkpoint, on the Train tab.",
     "tl-csv": "Saves every step and epoch of this run as a table.",
+    "tl-run-preset": "Saves this run's settings as a YAML file, to train with them on other photos.",
+    "tl-run-script": "Saves a Python script that trains this run again.",
     "tl-delete": "Asks once more before anything is deleted.",
     "tl-really-delete": "Deletes the run's folder with its models. This cannot be undone.",
     "tl-cancel-delete": "Keeps the run.",
@@ -54,6 +53,8 @@ class _Parts:
     use: gr.Button
     resume: gr.Button
     csv: gr.DownloadButton
+    preset: gr.DownloadButton
+    script: gr.DownloadButton
     delete: gr.Button
     confirm: gr.Row
     really: gr.Button
@@ -71,7 +72,8 @@ class _Parts:
 
     @property
     def opened(self) -> list[Any]:
-        buttons = [self.use, self.resume, self.csv, self.delete, self.confirm]
+        files = [self.csv, self.preset, self.script]
+        buttons = [self.use, self.resume, *files, self.delete, self.confirm]
         shown = [self.card, self.curves, self.notices, self.command, self.python, self.settings]
         return [self.open_name, self.panel, *buttons, *shown]
 
@@ -113,6 +115,8 @@ def _lay_out() -> _Parts:
             use = gr.Button("Use on Try it", variant="primary", elem_id="tl-use-run", min_width=130)
             resume = gr.Button("Resume", elem_id="tl-resume-run", min_width=110)
             csv = gr.DownloadButton("Download curves (CSV)", elem_id="tl-csv", min_width=190)
+            preset = gr.DownloadButton("Preset (YAML)", elem_id="tl-run-preset", min_width=130)
+            script = gr.DownloadButton("Script (Python)", elem_id="tl-run-script", min_width=130)
             delete = gr.Button("Delete", elem_id="tl-delete", min_width=100)
         with gr.Row(visible=False, elem_id="tl-confirm") as confirm:
             really = gr.Button("Really delete?", variant="stop", elem_id="tl-really-delete")
@@ -137,9 +141,9 @@ def _lay_out() -> _Parts:
                 )
                 python = gr.Textbox(
                     label="The same in Python",
-                    info="For a script or a notebook.",
+                    info="A whole script, which prints the result; also for a notebook.",
                     lines=3,
-                    max_lines=10,
+                    max_lines=14,
                     interactive=False,
                     buttons=["copy"],
                     elem_id="tl-python",
@@ -154,6 +158,8 @@ def _lay_out() -> _Parts:
         use=use,
         resume=resume,
         csv=csv,
+        preset=preset,
+        script=script,
         delete=delete,
         confirm=confirm,
         really=really,
@@ -209,26 +215,28 @@ class _Acts:
         if not name:
             return _closed()
         info = runs.open_run(name, self.work.runs_dir)
-        snapshot = snapshot_of(info)
+        snapshot, script = snapshot_of(info), reproduce.python_script(info.asked, info.name)
         return (
             info.name,
             gr.update(visible=True),
             gr.update(interactive=bool(info.best_epoch)),
             gr.update(interactive=info.resumable and not self.work.running()),
-            gr.update(value=_csv_file(info)),
+            gr.update(value=_file(info, ".csv", history.history_csv(info.path))),
+            gr.update(value=_file(info, ".yaml", presets.to_yaml(presets.of_config(info.asked, info.name)))),
+            gr.update(value=_file(info, ".py", script)),
             gr.update(interactive=not info.is_running),
             gr.update(visible=False),
             status.card(snapshot),
             plots.curves(snapshot) if snapshot.step_points or snapshot.epoch_rows else None,
             markup.notices(snapshot.notices),
             reproduce.command_line(info.asked),
-            reproduce.python_lines(info.asked),
+            script,
             settings_table(info),
         )
 
 
 def _closed() -> tuple[Any, ...]:
-    return ("", gr.update(visible=False), *[gr.skip()] * 11)
+    return ("", gr.update(visible=False), *[gr.skip()] * 13)
 
 
 def table_of(found: list[RunInfo], opened: str = "") -> str:
@@ -283,16 +291,9 @@ def _recipe(config: TrainConfig) -> str:
     return words_of.get(config.recipe, config.recipe) + depth
 
 
-def _csv_file(info: RunInfo) -> str:
-    """The curves as a file that gradio may serve: in its own folder, not in the user's."""
-    folder = Path(os.environ["GRADIO_TEMP_DIR"]) / "curves"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.csv"):
-        if time.time() - old.stat().st_mtime > 3600:
-            old.unlink(missing_ok=True)
-    file = folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', info.name)}.csv"
-    file.write_text(history.history_csv(info.path), encoding="utf-8", newline="")
-    return str(file)
+def _file(info: RunInfo, ending: str, text: str) -> str:
+    """What the run is as a file to download."""
+    return downloads.made("runs", info.name + ending, text)
 
 
 def checked(name: str) -> str:

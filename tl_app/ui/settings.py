@@ -16,6 +16,7 @@ from tl_app import runs
 from tl_app.backbones import bundled
 from tl_app.backbones.naming import family_and_label
 from tl_app.config import TrainConfig
+from tl_app.errors import UsageError
 from tl_app.transfer.recipes import default_depth
 from tl_app.ui import form, picker, preview
 from tl_app.ui.blocks import html
@@ -24,6 +25,7 @@ from tl_app.ui.preview import Preview
 from tl_app.ui.strip import stage_count, strip, value_of
 from tl_app.ui.workspace import Workspace
 
+PARTS = ("group", "facts", "strip", *form.FIELDS)  # what `Settings.all` is made of
 _FROM_RANDOM = ("scratch", "pretrain")  # recipes that pretrained weights are not chosen for by themselves
 _SLIDER = "tl-field-freeze"
 # Fields of the advanced settings that are sliders, with their steps; ranges are the config's.
@@ -227,12 +229,7 @@ class _Acts:
             late = late_parts(_defaults(), None, self._classes(source), runs_dir)
             return _given(late, {"data": source} if source else {})
         config = runs.open_run(job.path, runs_dir).asked
-        depth = _depth_of(config)
-        late = late_parts(config, depth, self._classes(source or config.data), runs_dir)
-        shown = form.shown(config)
-        for name in ("backbone", "weights"):
-            late[name]["value"] = shown[name]
-        return _given(late, shown | {"freeze": gr.update(maximum=stage_count(config.backbone), value=depth)})
+        return filled(config, self._classes(source or config.data), runs_dir)
 
     def _depth(self, backbone: str, recipe: str, source: str) -> tuple[Any, Any]:
         stages = stage_count(backbone)
@@ -243,6 +240,33 @@ class _Acts:
         # A page that was opened a moment ago does not know yet which photos it will show.
         index = self.work.dataset(source) or self.work.last_dataset()
         return len(index.classes) if index is not None else 2
+
+
+def filled(
+    config: TrainConfig, classes: int, runs_dir: Path | None, keep: tuple[str, ...] = ()
+) -> tuple[Any, ...]:
+    """What every part of the form shows for these settings: ``Settings.all``.
+
+    Args:
+        config: The settings.
+        classes: Of the target task.
+        runs_dir: Where the runs are whose weights can be chosen.
+        keep: Fields that stay as they are.
+
+    Raises:
+        UsageError: The backbone has no such weights, or fewer stages than are frozen.
+    """
+    stages = stage_count(config.backbone)
+    if config.freeze is not None and config.freeze > stages:
+        raise UsageError(
+            f"Freezing depth {config.freeze} is too deep for {config.backbone}.", f"It has {stages} stages."
+        )
+    depth = _depth_of(config)
+    late, shown = late_parts(config, depth, classes, runs_dir), form.shown(config)
+    late["backbone"]["value"] = shown["backbone"]
+    late["weights"]["value"] = picker.listed(config.backbone, config.weights)
+    shown["freeze"] = gr.update(maximum=stages, value=depth)
+    return _given(late, {name: value for name, value in shown.items() if name not in keep})
 
 
 def late_parts(

@@ -12,8 +12,9 @@ from tl_app import plots, words
 from tl_app.data.index import DatasetIndex
 from tl_app.errors import UsageError
 from tl_app.snapshot import Snapshot
-from tl_app.ui import form, markup, settings, status
+from tl_app.ui import form, markup, preset_bar, rate_card, settings, status
 from tl_app.ui.blocks import figure, html
+from tl_app.ui.rate_card import RateCard
 from tl_app.ui.settings import Settings
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Mark, Workspace
@@ -38,6 +39,7 @@ class TrainTab:
     settings: Settings
     seen: gr.State
     try_it: gr.Button
+    rates: RateCard
     live: list[Any]  # outputs of `tick`, `redraw`, `start` and `resume`
     acts: _Acts
 
@@ -54,6 +56,7 @@ class _Parts:
     curves: gr.HTML
     notices: gr.HTML
     try_it: gr.Button
+    rates: RateCard
 
     @property
     def live(self) -> list[Any]:
@@ -77,13 +80,17 @@ def build(work: Workspace, source: gr.State, quick_start: gr.Button, quick_why: 
     parts.start.click(acts.start, chosen, live, inputs_kwargs=fields, show_progress_on=[parts.card])
     parts.stop.click(acts.stop, source, live, queue=False, show_progress="hidden")
     parts.resume.click(acts.resume, source, live, show_progress_on=[parts.card])
-    return TrainTab(parts.settings, parts.seen, parts.try_it, live, acts)
+    return TrainTab(parts.settings, parts.seen, parts.try_it, parts.rates, live, acts)
 
 
 def _lay_out(work: Workspace, source: gr.State) -> _Parts:
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=330, elem_id="tl-settings"):
+            bar = preset_bar.build()
             chosen = settings.build(work, source)
+            preset_bar.bind(bar, work, source, chosen)
+            rates = rate_card.build()
+            rate_card.bind(rates, work, source, chosen)
         with gr.Column(scale=3, min_width=330, elem_id="tl-live"):
             with gr.Row(elem_id="tl-controls"):
                 off: dict[str, Any] = {"interactive": False, "min_width": 90}
@@ -106,6 +113,7 @@ def _lay_out(work: Workspace, source: gr.State) -> _Parts:
         curves=curves,
         notices=notices,
         try_it=try_it,
+        rates=rates,
     )
 
 

@@ -20,9 +20,11 @@ from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, scan
 from tl_app.errors import UserError
 from tl_app.files import write_json
-from tl_app.jobs import Job, Worker
+from tl_app.jobs import Job, Worker, scanned
+from tl_app.references import located
 from tl_app.snapshot import Snapshot, snapshot_of
 from tl_app.ui import loading, manners
+from tl_app.ui.finder import Finder
 from tl_app.ui.prober import Prober
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Workspace:
         """Nothing is read or written yet."""
         self.worker = Worker(runs_dir, before_job=manners.step_aside)
         self.prober = Prober(self.running)
+        self.finder = Finder(self.running)
         self._lock = threading.Lock()
         self._datasets: collections.OrderedDict[str, DatasetIndex] = collections.OrderedDict()
         self._predictors: collections.OrderedDict[tuple[str, ...], Predictor] = collections.OrderedDict()
@@ -92,14 +95,10 @@ class Workspace:
         Raises:
             UserError: Another run is being trained, or settings, photos or machine do not fit.
         """
-        index, default = self.dataset(config.data), TrainConfig()
-        same_split = (config.val_fraction, config.seed) == (default.val_fraction, default.seed)
-        if index is not None and index.made_split and not same_split:
-            index = None
-        if index is not None and not index.root.is_dir():  # a zip's photos, cleared from the cache since
-            index = None
+        index = self._index(config)
         loading.wait()
         self.prober.make_way()
+        self.finder.make_way()
         _rest_after(self.worker.start(config, name=name, index=index))
 
     def resume(self, run: Path) -> None:
@@ -110,7 +109,30 @@ class Workspace:
         """
         loading.wait()
         self.prober.make_way()
+        self.finder.make_way()
         _rest_after(self.worker.resume(run))
+
+    def find_rate(self, config: TrainConfig) -> None:
+        """Searches for a learning rate in the background.
+
+        Raises:
+            UserError: A search is under way, or the photos cannot be used.
+        """
+        loading.wait()
+        config = located(config, self.runs_dir)
+        index = self._index(config) or scanned(config, None)
+        self.prober.make_way()
+        self.finder.start(config, index)
+
+    def _index(self, config: TrainConfig) -> DatasetIndex | None:
+        """The photos as they were scanned, when the config would split them in the same way."""
+        index, default = self.dataset(config.data), TrainConfig()
+        same_split = (config.val_fraction, config.seed) == (default.val_fraction, default.seed)
+        if index is not None and index.made_split and not same_split:
+            return None
+        if index is not None and not index.root.is_dir():  # a zip's photos, cleared from the cache since
+            return None
+        return index
 
     def running(self) -> str:
         """The name of the run that is being trained by this app; empty when there is none."""

@@ -1,0 +1,72 @@
+"""The command line's options: those that commands share, and one per config field. Knows no command."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect as signatures
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tl_app.config import TrainConfig
+from tl_app.fields import field_type, option
+
+
+def help_of(setting: str) -> str:
+    """What a setting says of itself."""
+    return str(TrainConfig.__dataclass_fields__[setting].metadata["help"])
+
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object as the last line; the rest goes to stderr.")
+]
+RunsDir = Annotated[Path | None, typer.Option("--runs-dir", help="Folder of runs; default: the user's own.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME|FILE",
+        help="Settings to begin with: one of `tl-app presets`, or a YAML file; other options win over it.",
+    ),
+]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or path.", show_default=False)]
+
+
+Data = Annotated[str, typer.Argument(metavar="DATA", help=help_of("data"))]
+Device = Annotated[str, typer.Option(help=help_of("device"))]
+
+
+def train_signature(without: tuple[str, ...]) -> signatures.Signature:
+    """The parameters of a command that trains: one option per config field, so that the two cannot drift apart.
+
+    Args:
+        without: Fields and options that the command does not have.
+    """
+    keyword = signatures.Parameter.KEYWORD_ONLY
+    parameters = [signatures.Parameter("data", signatures.Parameter.POSITIONAL_OR_KEYWORD, annotation=Data)]
+    for spec in dataclasses.fields(TrainConfig):
+        if spec.name == "data" or spec.name in without:
+            continue
+        plain = str if spec.name == "freeze" else field_type(spec)[0]
+        declared = typer.Option(
+            option(spec.name),
+            help=spec.metadata["help"],
+            metavar=_metavar(spec),
+            show_default="automatic" if spec.default is None else str(spec.default),
+        )
+        annotation = Annotated[plain | None, declared]  # type: ignore[valid-type]
+        parameters.append(signatures.Parameter(spec.name, keyword, default=None, annotation=annotation))
+    naming = Annotated[str | None, typer.Option("--name", help="Name of the run; default: made up.")]
+    own = {"name": naming, "preset": Preset, "runs_dir": RunsDir}
+    for name, annotation in own.items():
+        if name not in without:
+            parameters.append(signatures.Parameter(name, keyword, default=None, annotation=annotation))
+    parameters.append(signatures.Parameter("json", keyword, default=False, annotation=Json))
+    return signatures.Signature(parameters)
+
+
+def _metavar(spec: dataclasses.Field[Any]) -> str | None:
+    if spec.name == "freeze":
+        return "N|head|none"
+    return "|".join(spec.metadata["choices"]) if spec.metadata["choices"] else None
