@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tl_app.api import (
         evaluate,
+        extend,
         inspect,
         list_backbones,
         list_runs,
@@ -37,7 +38,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     **dict.fromkeys(
-        "evaluate inspect list_backbones list_runs load_predictor predict pretrain probe resume train".split(),
+        "evaluate extend inspect list_backbones list_runs load_predictor predict pretrain probe resume train".split(),
         "api",
     ),
     "TrainConfig": "config",
@@ -64,6 +65,7 @@ __all__ = [
     "Worker",
     "__version__",
     "evaluate",
+    "extend",
     "inspect",
     "list_backbones",
     "list_runs",

@@ -76,6 +76,7 @@ def run(arguments: list[str]) -> int:
     """
     as_json = "--json" in arguments
     try:
+        arguments = _with_one_stage(arguments)
         # A command returns None or, when training was stopped, _STOPPED; a number comes from typer itself.
         outcome = app(arguments, prog_name="tl-app", standalone_mode=False)
         if outcome == 130:
@@ -95,6 +96,19 @@ def run(arguments: list[str]) -> int:
     ) as error:  # a defect of ours: the whole story on standard error, the contract on standard output
         traceback.print_exc()
         return _failed(f"Unexpected {type(error).__name__}: {error}", 1, as_json)
+
+
+def _with_one_stage(arguments: list[str]) -> list[str]:
+    """``--unfreeze`` alone means one stage: options whose value may be left out are nothing that typer knows."""
+    whole = []
+    for number, argument in enumerate(arguments):
+        whole.append(argument)
+        if (
+            argument == "--unfreeze"
+            and not "".join(arguments[number + 1 : number + 2]).lstrip("-").isdecimal()
+        ):
+            whole.append("1")
+    return whole
 
 
 def _failed(message: str, code: int, as_json: bool) -> int:
@@ -190,10 +204,50 @@ for _command, _signature in (
 @app.command()
 def resume(run: Run, runs_dir: RunsDir = None, json: Json = False) -> object:
     """Go on with a run that was stopped or interrupted, from its last checkpoint."""
-    return _train(json, lambda show: api.resume(run, runs_dir=runs_dir, on_event=show))
+    return _train(json, lambda show: api.resume(run, runs_dir=runs_dir, on_event=show), (run, runs_dir))
 
 
-def _train(as_json: bool, work: Callable[[Callable[[Any], None]], Any]) -> object:
+@app.command()
+def extend(
+    run: Run,
+    epochs: Annotated[
+        int | None, typer.Option(help="How many more.", min=1, max=1000, show_default="5")
+    ] = None,
+    unfreeze: Annotated[
+        int,
+        typer.Option(
+            metavar="[STAGES]",
+            help="How many more stages are trained, from the head; 1 when no number is given.",
+        ),
+    ] = 0,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            help="Peak learning rate of the head; that of the backbone moves along.",
+            show_default="half the run's, or where stages are unfrozen the backbone's",
+        ),
+    ] = None,
+    lr_backbone: Annotated[
+        float | None, typer.Option(help="Peak learning rate of unfrozen stages.", show_default="automatic")
+    ] = None,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> object:
+    """Go on with a complete run: more epochs, or one more stage unfrozen."""
+    asked = {"epochs": epochs, "unfreeze": unfreeze, "lr": lr, "lr_backbone": lr_backbone}
+    return _train(
+        json,
+        lambda show: api.extend(run, **asked, runs_dir=runs_dir, on_event=show),  # type: ignore[arg-type]
+        (run, runs_dir),
+    )
+
+
+def _train(
+    as_json: bool,
+    work: Callable[[Callable[[Any], None]], Any],
+    run: tuple[str, Path | None] | None = None,
+) -> object:
+    """Shows a training; ``run`` names, with the folder of runs, the one that goes on."""
     from tl_app import terminal
 
     stopped = False
@@ -201,7 +255,7 @@ def _train(as_json: bool, work: Callable[[Callable[[Any], None]], Any]) -> objec
     def watched() -> Any:
         nonlocal stopped
         _import_torch()
-        with terminal.TrainDisplay() as display:
+        with terminal.TrainDisplay(api.snapshot(*run) if run else None) as display:
             result = work(display.show)
         stopped = result.state == "stopped"
         return result

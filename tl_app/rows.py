@@ -33,7 +33,7 @@ def backbone(spec: Any) -> dict[str, Any]:
 
 def run(info: Any) -> dict[str, Any]:
     """What a run's folder says, and the command that repeats it."""
-    from tl_app.reproduce import command_line
+    from tl_app.reproduce import command_of
 
     return {
         "run": str(info.path),
@@ -43,9 +43,9 @@ def run(info: Any) -> dict[str, Any]:
         "data": info.config.data,
         "backbone": info.config.backbone,
         "recipe": info.config.recipe,
-        "frozen_stages": info.config.freeze,
+        "frozen_stages": info.frozen_stages,
         "epochs_done": info.epochs_done,
-        "epochs": info.config.epochs,
+        "epochs": info.epochs,
         "best_epoch": info.best_epoch,
         "val_accuracy": info.val_accuracy,
         "val_loss": info.val_loss,
@@ -54,5 +54,6 @@ def run(info: Any) -> dict[str, Any]:
         "lineage": list(info.lineage),
         "shared_layers": list(info.shared_layers),
         "task_layers": list(info.task_layers),
-        "command": command_line(info.asked),
+        "extensions": list(info.extensions),
+        "command": command_of(info),
     }

@@ -30,7 +30,7 @@ from tl_app.transfer.distillation import Imitation
 from tl_app.transfer.freezing import train_mode
 from tl_app.transfer.optimisers import set_rates
 from tl_app.transfer.recipes import Phase
-from tl_app.transfer.schedules import lr_factor
+from tl_app.transfer.schedules import lr_factor, rise_steps
 from tl_app.transfer.standardise import Standardise, folded
 
 CHECKPOINT_SECONDS = 60.0  # between checkpoints within an epoch
@@ -195,12 +195,14 @@ def _steps(training: Training, phase_number: int) -> Generator[Event, None, bool
     train_mode(training.network, phase.frozen_stages, keep_statistics=config.batchnorm == "keep")
     steps = training.steps_per_epoch
     phase_step = (position.epoch - training.first_epoch(phase_number)) * steps
+    left_out = rise_steps(config.schedule, phase.epochs * steps) if phase.continues else 0
     losses = _Losses(training)
     for rows, labels in training.inputs.train(position.epoch, position.step_in_epoch):
         if training.stop():
             yield from losses.flush()
             return False
-        factor = lr_factor(config.schedule, phase_step + position.step_in_epoch, phase.epochs * steps)
+        step = left_out + phase_step + position.step_in_epoch
+        factor = lr_factor(config.schedule, step, left_out + phase.epochs * steps)
         factor *= position.lr_scale
         loss, correct = yield from _step(training, rows, labels, factor)
         losses.add(loss, correct, len(labels), phase.lr_head * factor)

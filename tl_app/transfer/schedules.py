@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 WARMUP_SHARE = 0.05  # of all steps: fresh heads send large gradients into pretrained stages at first
+RISE_SHARE = 0.3  # of all steps of one-cycle
 
 
 def lr_factor(schedule: str, step: int, total_steps: int) -> float:
@@ -23,6 +24,15 @@ def lr_factor(schedule: str, step: int, total_steps: int) -> float:
         A factor from 0 to 1.
     """
     return _SHAPES[schedule]((step + 0.5) / max(1, total_steps))
+
+
+def rise_steps(schedule: str, total_steps: int) -> int:
+    """The steps in which the rate would rise to its peak before ``total_steps`` more.
+
+    A phase that goes on with the one before it leaves them out: its weights and its optimiser are warm.
+    """
+    share = {"cosine": WARMUP_SHARE, "one-cycle": RISE_SHARE}.get(schedule, 0.0)
+    return round(total_steps * share / (1 - share))
 
 
 def _constant(progress: float) -> float:
@@ -43,9 +53,9 @@ def _cosine(progress: float) -> float:
 
 def _one_cycle(progress: float) -> float:
     """Smith 2018, with the cosine ramps and the 30 % of torch's OneCycleLR: 1/25 up to 1, down to 1/10,000."""
-    if progress < 0.3:
-        return _ramp(0.04, 1.0, progress / 0.3)
-    return _ramp(1.0, 1e-4, (progress - 0.3) / 0.7)
+    if progress < RISE_SHARE:
+        return _ramp(0.04, 1.0, progress / RISE_SHARE)
+    return _ramp(1.0, 1e-4, (progress - RISE_SHARE) / (1 - RISE_SHARE))
 
 
 def _ramp(start: float, end: float, share: float) -> float:

@@ -16,8 +16,10 @@ from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
 from tl_app.runs import RunInfo
 from tl_app.snapshot import snapshot_of
-from tl_app.ui import form, markup, status, theme
+from tl_app.transfer.extensions import Extension, describe
+from tl_app.ui import form, markup, more, status, theme
 from tl_app.ui.blocks import figure, html
+from tl_app.ui.more import More
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace
 
@@ -27,6 +29,7 @@ _HEADERS = ("Name", "State", "Accuracy", "Photos", "Backbone", "Recipe", "When")
 TITLES = {
     "tl-use-run": "Opens the Try it tab with this run's best model.",
     "tl-resume-run": "Goes on from the last checkpoint, on the Train tab.",
+    **more.titles("run"),
     "tl-csv": "Saves every step and epoch of this run as a table.",
     "tl-delete": "Asks once more before anything is deleted.",
     "tl-really-delete": "Deletes the run's folder with its models. This cannot be undone.",
@@ -41,6 +44,7 @@ class RunsTab:
     open_name: gr.State
     use: gr.Button
     resume: gr.Button
+    more: More
     listed: list[Any]  # outputs of `refresh`
     acts: _Acts
 
@@ -60,6 +64,7 @@ class _Parts:
     cancel: gr.Button
     card: gr.HTML
     curves: gr.HTML
+    more: More
     notices: gr.HTML
     command: gr.Textbox
     python: gr.Textbox
@@ -73,7 +78,7 @@ class _Parts:
     def opened(self) -> list[Any]:
         buttons = [self.use, self.resume, self.csv, self.delete, self.confirm]
         shown = [self.card, self.curves, self.notices, self.command, self.python, self.settings]
-        return [self.open_name, self.panel, *buttons, *shown]
+        return [self.open_name, self.panel, *buttons, *self.more.shown, *shown]
 
 
 def build(work: Workspace) -> RunsTab:
@@ -88,7 +93,12 @@ def build(work: Workspace) -> RunsTab:
     parts.cancel.click(acts.keep, None, [parts.delete, parts.confirm], **quick)
     parts.really.click(acts.delete, parts.open_name, [*parts.listed, *opened], **quick)
     return RunsTab(
-        open_name=parts.open_name, use=parts.use, resume=parts.resume, listed=parts.listed, acts=acts
+        open_name=parts.open_name,
+        use=parts.use,
+        resume=parts.resume,
+        more=parts.more,
+        listed=parts.listed,
+        acts=acts,
     )
 
 
@@ -118,6 +128,7 @@ def _lay_out() -> _Parts:
             really = gr.Button("Really delete?", variant="stop", elem_id="tl-really-delete")
             cancel = gr.Button("Cancel", elem_id="tl-cancel-delete")
         card = html(elem_id="tl-opened-card")
+        further = more.build("run")
         curves = figure(
             label="Loss and accuracy of the opened run",
             hint="This run has no steps yet.",
@@ -160,6 +171,7 @@ def _lay_out() -> _Parts:
         cancel=cancel,
         card=card,
         curves=curves,
+        more=further,
         notices=notices,
         command=command,
         python=python,
@@ -218,17 +230,22 @@ class _Acts:
             gr.update(value=_csv_file(info)),
             gr.update(interactive=not info.is_running),
             gr.update(visible=False),
+            *more.shown(
+                complete=info.state == "completed",
+                busy=bool(self.work.running()),
+                depth=snapshot.frozen_stages,
+            ),
             status.card(snapshot),
             plots.curves(snapshot) if snapshot.step_points or snapshot.epoch_rows else None,
             markup.notices(snapshot.notices),
-            reproduce.command_line(info.asked),
-            reproduce.python_lines(info.asked),
+            reproduce.command_of(info),
+            reproduce.python_of(info),
             settings_table(info),
         )
 
 
 def _closed() -> tuple[Any, ...]:
-    return ("", gr.update(visible=False), *[gr.skip()] * 11)
+    return ("", gr.update(visible=False), *[gr.skip()] * 14)
 
 
 def table_of(found: list[RunInfo], opened: str = "") -> str:
@@ -270,6 +287,8 @@ def settings_table(info: RunInfo) -> str:
         ("Shared layers", ", ".join(info.shared_layers) or "none"),
         ("Task-specific layers", ", ".join(info.task_layers)),
     ]
+    for each in info.extensions:
+        rows.append(("Extended", describe(Extension.from_dict(each), info.stages)))
     for name, spec in form.FIELDS.items():
         value = "automatic" if used[name] is None else str(used[name])
         chosen = " (chosen automatically)" if asked[name] is None and used[name] is not None else ""
