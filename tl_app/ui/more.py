@@ -40,6 +40,7 @@ def build(place: str) -> More:
         epochs = gr.Number(
             EPOCHS,
             label="More epochs",
+            info="How many this run goes on for.",
             precision=0,
             minimum=1,
             maximum=1000,
