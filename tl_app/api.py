@@ -136,7 +136,7 @@ def extend(
         UserError: There is no such run, it is not complete, a number is out of range, or its photos are gone.
     """
     asked = {"epochs": epochs, "unfreeze": unfreeze, "lr": lr, "lr_backbone": lr_backbone}
-    return _wait(_worker(runs_dir).extend(run, **asked, listener=on_event))  # type: ignore[arg-type]
+    return _wait(_worker(runs_dir).extend(run, **asked, listener=on_event))
 
 
 def predict(

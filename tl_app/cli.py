@@ -23,7 +23,7 @@ import typer
 from tl_app import api, rows
 from tl_app.config import TrainConfig
 from tl_app.errors import UserError
-from tl_app.fields import field_type, option
+from tl_app.fields import field_type, option, with_one_stage
 from tl_app.memory import keep_memory, without_collector
 
 _STOPPED = object()
@@ -76,7 +76,7 @@ def run(arguments: list[str]) -> int:
     """
     as_json = "--json" in arguments
     try:
-        arguments = _with_one_stage(arguments)
+        arguments = with_one_stage(arguments)
         # A command returns None or, when training was stopped, _STOPPED; a number comes from typer itself.
         outcome = app(arguments, prog_name="tl-app", standalone_mode=False)
         if outcome == 130:
@@ -96,19 +96,6 @@ def run(arguments: list[str]) -> int:
     ) as error:  # a defect of ours: the whole story on standard error, the contract on standard output
         traceback.print_exc()
         return _failed(f"Unexpected {type(error).__name__}: {error}", 1, as_json)
-
-
-def _with_one_stage(arguments: list[str]) -> list[str]:
-    """``--unfreeze`` alone means one stage: options whose value may be left out are nothing that typer knows."""
-    whole = []
-    for number, argument in enumerate(arguments):
-        whole.append(argument)
-        if (
-            argument == "--unfreeze"
-            and not "".join(arguments[number + 1 : number + 2]).lstrip("-").isdecimal()
-        ):
-            whole.append("1")
-    return whole
 
 
 def _failed(message: str, code: int, as_json: bool) -> int:
@@ -222,10 +209,7 @@ def extend(
     ] = 0,
     lr: Annotated[
         float | None,
-        typer.Option(
-            help="Peak learning rate of the head; that of the backbone moves along.",
-            show_default="half the run's, or where stages are unfrozen the backbone's",
-        ),
+        typer.Option(help="Peak learning rate of the head, the backbone's along.", show_default="automatic"),
     ] = None,
     lr_backbone: Annotated[
         float | None, typer.Option(help="Peak learning rate of unfrozen stages.", show_default="automatic")

@@ -24,8 +24,7 @@ from tl_app.extending import extended
 from tl_app.files import write_json
 from tl_app.locks import DeviceLock
 from tl_app.references import located
-from tl_app.runs import TrainResult
-from tl_app.snapshot import Snapshot, snapshot_of
+from tl_app.snapshot import Snapshot, result_of, snapshot_of
 from tl_app.transfer.extensions import Extension
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ class Job:
             self._snapshot.apply(event)
             now = self._snapshot.state
         if isinstance(event, Finished):
-            result = _result(self.path, self._snapshot, event)
+            result = result_of(self.path, self._snapshot, event)
             write_json(self.path / "metrics.json", dataclasses.asdict(result))
         if now != state or isinstance(event, EpochDone | CheckpointSaved | Finished):
             self._status("running" if now == "stopping" else now, "")
@@ -277,27 +276,20 @@ class Worker:
         self,
         run: str | Path,
         *,
-        epochs: int | None = None,
-        unfreeze: int = 0,
-        lr: float | None = None,
-        lr_backbone: float | None = None,
         listener: Listener | None = None,
+        **asked: float | None,
     ) -> Job:
         """Goes on with a complete run for more epochs, or with more stages unfrozen.
 
         Args:
             run: Its name in ``runs_dir``, or its path.
-            epochs: How many more; None for 5.
-            unfreeze: How many more stages are trained; 0 for more of the same, with the optimiser's state kept.
-            lr: Peak learning rate of the head, that of the backbone moving along; None: half of the recipe's for more
-                of the same, the backbone's usual one where stages are unfrozen.
-            lr_backbone: Peak learning rate of unfrozen stages.
             listener: Called with each event, in the job's thread.
+            **asked: ``epochs``, ``unfreeze``, ``lr`` and ``lr_backbone``, as for
+                :func:`tl_app.transfer.extensions.extend`.
 
         Raises:
             UserError: There is no such run, it is not complete, a number is out of range, or its photos are gone.
         """
-        asked = {"epochs": epochs, "unfreeze": unfreeze, "lr": lr, "lr_backbone": lr_backbone}
         info = runs.open_run(run, self.runs_dir)
         with self._lock, DeviceLock(info.config.device, self._running()) as lock:
             info = runs.open_run(info.path, self.runs_dir)
@@ -402,30 +394,3 @@ def scanned(config: TrainConfig, listener: Listener | None) -> DatasetIndex:
             listener(Progress("scanning files", done, total, "files"))
 
     return scan(config.data, val_fraction=config.val_fraction, seed=config.seed, on_progress=report)
-
-
-def _result(path: Path, snapshot: Snapshot, end: Finished) -> TrainResult:
-    index, info = DatasetIndex.read_manifest(path / "manifest.csv"), runs.open_run(path, path.parent)
-    return TrainResult(
-        run=str(path),
-        name=path.name,
-        state=end.reason,
-        best_epoch=end.best_epoch,
-        val_accuracy=end.val_accuracy,
-        val_loss=end.val_loss,
-        classes=list(index.classes),
-        train_images=len(index.used("train")),
-        val_images=len(index.used("val")),
-        epochs=len(snapshot.epoch_rows),
-        seconds=end.seconds,
-        images_per_second=end.images_per_second,
-        trainable_parameters=snapshot.trainable_parameters,
-        total_parameters=snapshot.total_parameters,
-        backbone=snapshot.backbone,
-        frozen_stages=snapshot.frozen_stages,
-        device=snapshot.device,
-        precision=snapshot.precision,
-        lineage=list(info.lineage),
-        shared_layers=list(info.shared_layers),
-        task_layers=list(info.task_layers),
-    )

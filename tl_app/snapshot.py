@@ -8,9 +8,12 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tl_app import history, plateau, runs
+from tl_app.data.index import DatasetIndex
 from tl_app.events import EpochDone, Event, Finished, Notice, PhaseStarted, Progress, RolledBack, StepDone
+from tl_app.runs import TrainResult
 
 MAX_NOTICES = 100  # a page with more helps nobody; all of them are in the history
 MAX_POINTS = 20_000  # losses kept for the curve; past it every second one is dropped
@@ -206,3 +209,31 @@ def snapshot_of(info: runs.RunInfo) -> Snapshot:
     if not snapshot.is_running:
         snapshot.activity, snapshot.eta_seconds = "", None
     return snapshot
+
+
+def result_of(path: Path, snapshot: Snapshot, end: Finished) -> TrainResult:
+    """How a training ended, from its folder and its last event."""
+    index, info = DatasetIndex.read_manifest(path / "manifest.csv"), runs.open_run(path, path.parent)
+    return TrainResult(
+        run=str(path),
+        name=path.name,
+        state=end.reason,
+        best_epoch=end.best_epoch,
+        val_accuracy=end.val_accuracy,
+        val_loss=end.val_loss,
+        classes=list(index.classes),
+        train_images=len(index.used("train")),
+        val_images=len(index.used("val")),
+        epochs=len(snapshot.epoch_rows),
+        seconds=end.seconds,
+        images_per_second=end.images_per_second,
+        trainable_parameters=snapshot.trainable_parameters,
+        total_parameters=snapshot.total_parameters,
+        backbone=snapshot.backbone,
+        frozen_stages=snapshot.frozen_stages,
+        device=snapshot.device,
+        precision=snapshot.precision,
+        lineage=list(info.lineage),
+        shared_layers=list(info.shared_layers),
+        task_layers=list(info.task_layers),
+    )
