@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tl_app.api import (
         evaluate,
+        extend,
         inspect,
         list_backbones,
         list_presets,
@@ -43,8 +44,8 @@ __version__ = "0.1.0"
 _HOMES = {
     **dict.fromkeys(
         (
-            "evaluate inspect list_backbones list_presets list_runs load_predictor lr_find predict pretrain probe "
-            "resume save_preset train"
+            "evaluate extend inspect list_backbones list_presets list_runs load_predictor lr_find predict pretrain "
+            "probe resume save_preset train"
         ).split(),
         "api",
     ),
@@ -76,6 +77,7 @@ __all__ = [
     "Worker",
     "__version__",
     "evaluate",
+    "extend",
     "inspect",
     "list_backbones",
     "list_presets",

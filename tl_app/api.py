@@ -17,6 +17,7 @@ from tl_app.errors import Interrupted
 from tl_app.events import Event
 from tl_app.references import BACKBONE_PREFIX, located
 from tl_app.runs import RunInfo, TrainResult
+from tl_app.snapshot import Snapshot, snapshot_of
 
 if TYPE_CHECKING:
     from tl_app.backbones.catalogue import BackboneSpec
@@ -109,6 +110,38 @@ def resume(
         UserError: There is no such run, it is complete, or its photos are gone.
     """
     return _wait(_worker(runs_dir).resume(run, listener=on_event))
+
+
+def extend(
+    run: str | Path,
+    *,
+    epochs: int | None = None,
+    unfreeze: int = 0,
+    lr: float | None = None,
+    lr_backbone: float | None = None,
+    runs_dir: str | Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> TrainResult:
+    """Goes on with a complete run, in the same folder and with the same curves, and returns when it is done.
+
+    Without ``unfreeze`` it is more of the same: the optimiser's state is kept, and the learning rate follows the run's
+    schedule anew, without a warm-up, from half of its peak. With ``unfreeze`` it is a new phase, in which head and
+    stages learn at the backbone's usual rate. The best model stays the best until an epoch beats it.
+
+    Args:
+        run: Its name in ``runs_dir``, or its path.
+        epochs: How many more; None for 5.
+        unfreeze: How many more stages are trained, counted from the head.
+        lr: Peak learning rate of the head, that of the backbone moving along; None for the above.
+        lr_backbone: Peak learning rate of unfrozen stages.
+        runs_dir: None for the user's own folder.
+        on_event: Called from the job's thread with each event.
+
+    Raises:
+        UserError: There is no such run, it is not complete, a number is out of range, or its photos are gone.
+    """
+    asked = {"epochs": epochs, "unfreeze": unfreeze, "lr": lr, "lr_backbone": lr_backbone}
+    return _wait(_worker(runs_dir).extend(run, **asked, listener=on_event))
 
 
 def predict(
@@ -281,6 +314,15 @@ def open_run(run: str | Path, runs_dir: str | Path | None = None) -> RunInfo:
         UserError: There is no such run.
     """
     return runs.open_run(run, _folder(runs_dir))
+
+
+def snapshot(run: str | Path, runs_dir: str | Path | None = None) -> Snapshot:
+    """Where a run stands, with its curves.
+
+    Raises:
+        UserError: There is no such run.
+    """
+    return snapshot_of(open_run(run, runs_dir))
 
 
 def cache_info() -> CacheInfo:

@@ -22,6 +22,7 @@ import typer
 from tl_app import api, rows
 from tl_app.config import TrainConfig
 from tl_app.errors import UserError
+from tl_app.fields import with_one_stage
 from tl_app.memory import keep_memory, without_collector
 from tl_app.options import Data, Device, Json, Run, RunsDir, help_of, train_signature
 
@@ -61,6 +62,7 @@ def run(arguments: list[str]) -> int:
     """
     as_json = "--json" in arguments
     try:
+        arguments = with_one_stage(arguments)
         # A command returns None or, when training was stopped, _STOPPED; a number comes from typer itself.
         outcome = app(arguments, prog_name="tl-app", standalone_mode=False)
         if outcome == 130:
@@ -164,10 +166,47 @@ for _command, _signature in _commands:
 @app.command()
 def resume(run: Run, runs_dir: RunsDir = None, json: Json = False) -> object:
     """Go on with a run that was stopped or interrupted, from its last checkpoint."""
-    return _train(json, lambda show: api.resume(run, runs_dir=runs_dir, on_event=show))
+    return _train(json, lambda show: api.resume(run, runs_dir=runs_dir, on_event=show), (run, runs_dir))
 
 
-def _train(as_json: bool, work: Callable[[Callable[[Any], None]], Any]) -> object:
+@app.command()
+def extend(
+    run: Run,
+    epochs: Annotated[
+        int | None, typer.Option(help="How many more.", min=1, max=1000, show_default="5")
+    ] = None,
+    unfreeze: Annotated[
+        int,
+        typer.Option(
+            metavar="[STAGES]",
+            help="How many more stages are trained, from the head; 1 when no number is given.",
+        ),
+    ] = 0,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Peak learning rate of the head, the backbone's along.", show_default="automatic"),
+    ] = None,
+    lr_backbone: Annotated[
+        float | None, typer.Option(help="Peak learning rate of unfrozen stages.", show_default="automatic")
+    ] = None,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> object:
+    """Go on with a complete run: more epochs, or one more stage unfrozen."""
+    asked = {"epochs": epochs, "unfreeze": unfreeze, "lr": lr, "lr_backbone": lr_backbone}
+    return _train(
+        json,
+        lambda show: api.extend(run, **asked, runs_dir=runs_dir, on_event=show),  # type: ignore[arg-type]
+        (run, runs_dir),
+    )
+
+
+def _train(
+    as_json: bool,
+    work: Callable[[Callable[[Any], None]], Any],
+    run: tuple[str, Path | None] | None = None,
+) -> object:
+    """Shows a training; ``run`` names, with the folder of runs, the one that goes on."""
     from tl_app import terminal
 
     stopped = False
@@ -175,7 +214,7 @@ def _train(as_json: bool, work: Callable[[Callable[[Any], None]], Any]) -> objec
     def watched() -> Any:
         nonlocal stopped
         _import_torch()
-        with terminal.TrainDisplay() as display:
+        with terminal.TrainDisplay(api.snapshot(*run) if run else None) as display:
             result = work(display.show)
         stopped = result.state == "stopped"
         return result

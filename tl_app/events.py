@@ -47,6 +47,7 @@ class PhaseStarted:
     total_parameters: int
     device: str
     precision: str
+    continues: bool = False  # more of the phase before it, as a finished run was extended
 
 
 @dataclass(frozen=True)

@@ -66,3 +66,16 @@ def check(spec: dataclasses.Field[Any], value: Any) -> None:
 
 def _an(plain: type[Any]) -> str:
     return {int: "a whole number", float: "a number", str: "text"}[plain]
+
+
+def with_one_stage(arguments: list[str]) -> list[str]:
+    """``--unfreeze`` alone means one stage: options whose value may be left out are nothing that typer knows."""
+    whole = []
+    for number, argument in enumerate(arguments):
+        whole.append(argument)
+        if (
+            argument == "--unfreeze"
+            and not "".join(arguments[number + 1 : number + 2]).lstrip("-").isdecimal()
+        ):
+            whole.append("1")
+    return whole

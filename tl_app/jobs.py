@@ -13,30 +13,32 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from tl_app import history, resources, runs
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, relocate, scan
 from tl_app.errors import Interrupted, ResourceError, UsageError, UserError
 from tl_app.events import CheckpointSaved, EpochDone, Event, Finished, Notice, Progress
+from tl_app.extending import extended
 from tl_app.files import write_json
 from tl_app.locks import DeviceLock
 from tl_app.references import located
-from tl_app.runs import TrainResult
-from tl_app.snapshot import Snapshot, snapshot_of
+from tl_app.snapshot import Snapshot, result_of, snapshot_of
+from tl_app.transfer.extensions import Extension
 
 if TYPE_CHECKING:
     from tl_app.data.store import Preprocessing
 
 Listener = Callable[[Event], None]
+Asked = Callable[[], bool]  # whether somebody asked for an end
 
 
 class Job:
     """One run being trained by a thread of this process."""
 
     def __init__(
-        self, path: Path, snapshot: Snapshot, events: Callable[[Callable[[], bool]], Iterator[Event]]
+        self, path: Path, snapshot: Snapshot, events: Callable[[Asked, Asked], Iterator[Event]]
     ) -> None:
         self.path = path
         self.error: BaseException | None = None
@@ -44,6 +46,7 @@ class Job:
         self._events = events
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._finishing = threading.Event()
         # Not Thread.join: Ctrl-C in it makes Python 3.11 take a running thread for dead.
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"tl-app job {path.name}", daemon=True)
@@ -78,6 +81,23 @@ class Job:
                 self._snapshot.state = "stopping"
                 self._snapshot.version += 1
 
+    def finish(self) -> None:
+        """Asks for an end as :meth:`stop` does, and makes the run complete, with its best model so far.
+
+        Raises:
+            UsageError: There is no model to finish with, or the run has ended.
+        """
+        with self._lock:
+            if not (self.is_alive and self._snapshot.is_running):
+                raise UsageError(f"Run '{self.name}' has ended.", remedy="Extend it to train more.")
+            if not self._snapshot.best_epoch:
+                raise UsageError(
+                    f"Run '{self.name}' has no best model yet: its first epoch is not done.",
+                    remedy="Wait for it, or stop the run.",
+                )
+        self._finishing.set()
+        self.stop()
+
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Waits for the end of the job; returns whether it ended."""
         return self._ended.wait(timeout_seconds)
@@ -92,7 +112,7 @@ class Job:
         try:
             with open(self.path / history.NAME, "a+b") as file:
                 history.end_torn_line(file)
-                for event in self._events(self._stopping.is_set):
+                for event in self._until_ended():
                     self._record(event, file)
         except Interrupted:
             self._end("stopped", "Stopped before the first step. Resume starts it.")
@@ -119,6 +139,16 @@ class Job:
             finally:
                 self._ended.set()
 
+    def _until_ended(self) -> Iterator[Event]:
+        try:
+            yield from self._events(self._stopping.is_set, self._finishing.is_set)
+        except Interrupted:
+            if not self._finishing.is_set():
+                raise
+            now = self._snapshot
+            best = (now.best_epoch, now.val_accuracy, now.val_loss)
+            yield Finished("completed", *best, now.seconds, now.images_per_second)
+
     def _record(self, event: Event, file: IO[bytes]) -> None:
         history.append(file, event)
         with self._lock:
@@ -126,7 +156,7 @@ class Job:
             self._snapshot.apply(event)
             now = self._snapshot.state
         if isinstance(event, Finished):
-            result = _result(self.path, self._snapshot, event)
+            result = result_of(self.path, self._snapshot, event)
             write_json(self.path / "metrics.json", dataclasses.asdict(result))
         if now != state or isinstance(event, EpochDone | CheckpointSaved | Finished):
             self._status("running" if now == "stopping" else now, "")
@@ -225,7 +255,7 @@ class Worker:
                 run=path.name, run_path=str(path), backbone=config.backbone, epochs=filled.epochs or 0
             )
             notices = tuple(map(Notice, reasons))
-            return self._launch(path, snapshot, filled, index, preprocessing, lock, listener, notices)
+            return self._launch(path, snapshot, filled, index, preprocessing, lock, listener, said=notices)
 
     def resume(self, run: str | Path, *, listener: Listener | None = None) -> Job:
         """Goes on with a run that was stopped, failed or was interrupted.
@@ -233,23 +263,71 @@ class Worker:
         Raises:
             UserError: There is no such run, it is complete or under way, or its photos are gone.
         """
-        from tl_app.data.store import Preprocessing
-
         info = runs.open_run(run, self.runs_dir)
         with self._lock, DeviceLock(info.config.device, self._running()) as lock:
             info = runs.open_run(info.path, self.runs_dir)  # it may have moved on before the lock was ours
             if info.state == "completed":
                 raise UsageError(
-                    f"Run '{info.name}' is complete: all {info.epochs_done} epochs are done.",
-                    remedy="Start a new run to train more.",
+                    f"Run '{info.name}' is complete: all {info.epochs_done} epochs are done."
+                    if info.epochs_done >= info.epochs
+                    else f"Run '{info.name}' is complete: it was finished after {info.epochs_done} epochs.",
+                    remedy="Extend it (`tl-app extend`) or start a new run to train more.",
                 )
-            if info.is_running:
-                raise ResourceError(f"Run '{info.name}' is being trained right now.", remedy="Stop it first.")
-            index = relocate(DatasetIndex.read_manifest(info.path / "manifest.csv"))
-            preprocessing = Preprocessing.from_dict(info.preprocessing)
-            snapshot = snapshot_of(info)
-            snapshot.state, snapshot.message = "starting", ""
-            return self._launch(info.path, snapshot, info.config, index, preprocessing, lock, listener)
+            return self._go_on(info, lock, listener)
+
+    def extend(
+        self,
+        run: str | Path,
+        *,
+        listener: Listener | None = None,
+        **asked: float | None,
+    ) -> Job:
+        """Goes on with a complete run for more epochs, or with more stages unfrozen.
+
+        Args:
+            run: Its name in ``runs_dir``, or its path.
+            listener: Called with each event, in the job's thread.
+            **asked: ``epochs``, ``unfreeze``, ``lr`` and ``lr_backbone``, as for
+                :func:`tl_app.transfer.extensions.extend`.
+
+        Raises:
+            UserError: There is no such run, it is not complete, a number is out of range, or its photos are gone.
+        """
+        info = runs.open_run(run, self.runs_dir)
+        with self._lock, DeviceLock(info.config.device, self._running()) as lock:
+            info = runs.open_run(info.path, self.runs_dir)
+            if info.resumable:
+                raise UsageError(
+                    f"Run '{info.name}' is not complete: {info.epochs_done} of {info.epochs} epochs are done.",
+                    "Complete runs can be extended.",
+                    "Resume it, and extend it when it is complete.",
+                )
+            return self._go_on(info, lock, listener, asked)
+
+    def _go_on(
+        self,
+        info: runs.RunInfo,
+        lock: DeviceLock,
+        listener: Listener | None,
+        asked: dict[str, Any] | None = None,
+    ) -> Job:
+        """Launches a run that has a folder; ``asked`` is what it is extended by first."""
+        from tl_app.data.store import Preprocessing
+
+        if info.is_running:
+            raise ResourceError(f"Run '{info.name}' is being trained right now.", remedy="Stop it first.")
+        index = relocate(DatasetIndex.read_manifest(info.path / "manifest.csv"))
+        said: list[Event] = []
+        if asked is not None:
+            said.append(Notice(extended(info, **asked)))
+            info = runs.open_run(info.path, self.runs_dir)
+        snapshot = snapshot_of(info)
+        snapshot.state, snapshot.message = "starting", ""
+        preprocessing = Preprocessing.from_dict(info.preprocessing)
+        extensions = [Extension.from_dict(each) for each in info.extensions]
+        return self._launch(
+            info.path, snapshot, info.config, index, preprocessing, lock, listener, extensions, said
+        )
 
     def close(self, timeout_seconds: float = 30.0) -> None:
         """Stops the running job in good order, if there is one."""
@@ -270,15 +348,24 @@ class Worker:
         preprocessing: Preprocessing,
         lock: DeviceLock,
         listener: Listener | None,
-        notices: Sequence[Event] = (),
+        extensions: Sequence[Extension] = (),
+        said: Sequence[Event] = (),
     ) -> Job:
         from tl_app.engine.train import train
 
-        def events(stop: Callable[[], bool]) -> Iterator[Event]:
+        def events(stop: Asked, finish: Asked) -> Iterator[Event]:
             if self._before_job is not None:
                 self._before_job()
-            yield from notices
-            yield from train(config, index, preprocessing, path / "checkpoints", stop=stop)
+            yield from said
+            yield from train(
+                config,
+                index,
+                preprocessing,
+                path / "checkpoints",
+                extensions=extensions,
+                stop=stop,
+                finish=finish,
+            )
 
         job = Job(path, snapshot, events)
         try:
@@ -310,30 +397,3 @@ def scanned(config: TrainConfig, listener: Listener | None) -> DatasetIndex:
             listener(Progress("scanning files", done, total, "files"))
 
     return scan(config.data, val_fraction=config.val_fraction, seed=config.seed, on_progress=report)
-
-
-def _result(path: Path, snapshot: Snapshot, end: Finished) -> TrainResult:
-    index, info = DatasetIndex.read_manifest(path / "manifest.csv"), runs.open_run(path, path.parent)
-    return TrainResult(
-        run=str(path),
-        name=path.name,
-        state=end.reason,
-        best_epoch=end.best_epoch,
-        val_accuracy=end.val_accuracy,
-        val_loss=end.val_loss,
-        classes=list(index.classes),
-        train_images=len(index.used("train")),
-        val_images=len(index.used("val")),
-        epochs=len(snapshot.epoch_rows),
-        seconds=end.seconds,
-        images_per_second=end.images_per_second,
-        trainable_parameters=snapshot.trainable_parameters,
-        total_parameters=snapshot.total_parameters,
-        backbone=snapshot.backbone,
-        frozen_stages=snapshot.frozen_stages,
-        device=snapshot.device,
-        precision=snapshot.precision,
-        lineage=list(info.lineage),
-        shared_layers=list(info.shared_layers),
-        task_layers=list(info.task_layers),
-    )

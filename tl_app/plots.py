@@ -45,6 +45,8 @@ class Curves(Protocol):
     def epochs(self) -> int: ...  # noqa: D102
     @property
     def phase_starts(self) -> Sequence[tuple[int, int]]: ...  # noqa: D102
+    @property
+    def extended_after(self) -> Sequence[int]: ...  # noqa: D102
 
 
 class Counted(Protocol):
@@ -295,7 +297,11 @@ def _finite(values: Sequence[float]) -> list[float | None]:
 
 def _boundaries(snapshot: Curves) -> list[tuple[int, str]]:
     """Where a new phase began: (epochs done before it, what it froze); none for runs of one phase."""
-    return [(done, f"freezing depth {depth}") for done, depth in snapshot.phase_starts if done > 0]
+    return [
+        (done, "more epochs" if done in snapshot.extended_after else f"freezing depth {depth}")
+        for done, depth in snapshot.phase_starts
+        if done > 0
+    ]
 
 
 def _boundary_line(x: float) -> dict[str, Any]:

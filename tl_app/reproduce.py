@@ -1,4 +1,4 @@
-"""The shell command and the Python script that train a run again. Knows only settings."""
+"""The shell command and the Python script that train a run again. Knows only what is in its folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from tl_app.config import TrainConfig
 from tl_app.fields import option
+from tl_app.runs import RunInfo
 
 _SCRIPT = """\
 # Trains run {name!r} again. In a terminal:
@@ -18,7 +19,7 @@ import tl_app
 
 result = tl_app.train(
 {arguments})
-if result.val_accuracy is None:
+{more}if result.val_accuracy is None:
     print(f"{{result.run}}: {{result.state}} before the first epoch was done")
 else:
     print(f"{{result.run}}: {{result.val_accuracy:.1%}} of validation photos right after epoch {{result.best_epoch}}")
@@ -33,19 +34,74 @@ def command_line(config: TrainConfig) -> str:
     return shlex.join(words)
 
 
-def python_script(config: TrainConfig, name: str) -> str:
+def python_script(config: TrainConfig, name: str, command: str = "", more: str = "") -> str:
     """A whole Python script that trains the same again and prints the result; the command is its first lines.
 
     Args:
         config: The settings as they were given.
         name: Of the run.
+        command: That does the same in a terminal; :func:`command_line` where left out.
+        more: Whole lines that go on with ``result``.
     """
     arguments = [repr(config.data), *(f"{setting}={value!r}" for setting, value in _changed(config).items())]
     return _SCRIPT.format(
         name=name,
-        command=textwrap.indent(command_line(config), "# ", lambda line: True),
+        command=textwrap.indent(command or command_line(config), "# ", lambda line: True),
         arguments="".join(f"    {argument},\n" for argument in arguments),
+        more=more,
     )
+
+
+def command_of(info: RunInfo) -> str:
+    """The shell commands that train a run again and extend it as it was, joined to one line."""
+    lines = [command_line(info.asked)]
+    if info.extensions:
+        lines[0] += f" --name {shlex.quote(_again(info))}"
+    for each in info.extensions:
+        words = ["tl-app", "extend", _again(info)]
+        for name, value in _extension(info, each).items():
+            words += [option(name), str(value)]
+        lines.append(shlex.join(words))
+    return " && ".join(lines) + _caveat(info)
+
+
+def script_of(info: RunInfo) -> str:
+    """The Python script that trains a run again and extends it as it was."""
+    more = ""
+    for each in info.extensions:
+        settings = "".join(f", {name}={value!r}" for name, value in _extension(info, each).items())
+        more += f"result = tl_app.extend(result.run{settings})\n"
+    return python_script(info.asked, info.name, command_of(info), more)
+
+
+def _caveat(info: RunInfo) -> str:
+    """A comment on what the lines do not repeat: an end before all epochs were done, which came from a click."""
+    ends = [each["after"] for each in info.extensions]
+    planned = [
+        info.planned_epochs,
+        *(each["after"] + each["phase"]["epochs"] for each in info.extensions),
+    ]
+    if info.state == "completed":
+        ends.append(info.epochs_done)
+    early = [f"{end} of {whole}" for end, whole in zip(ends, planned, strict=False) if end < whole]
+    if not early:
+        return ""
+    return f"  # it was finished early, after {' and '.join(early)} epochs; this trains all of them"
+
+
+def _again(info: RunInfo) -> str:
+    """A name for the repetition: that of the run is taken."""
+    return f"{info.name[:90]}-again"
+
+
+def _extension(info: RunInfo, values: dict[str, Any]) -> dict[str, Any]:
+    phase = values["phase"]
+    settings = {"epochs": phase["epochs"], "lr": phase["lr_head"]}
+    if values["unfrozen"]:
+        settings["unfreeze"] = values["unfrozen"]
+    if phase["frozen_stages"] < len(info.stages):
+        settings["lr_backbone"] = phase["lr_backbone"]
+    return settings
 
 
 def _changed(config: TrainConfig) -> dict[str, Any]:

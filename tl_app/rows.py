@@ -33,7 +33,7 @@ def backbone(spec: Any) -> dict[str, Any]:
 
 def run(info: Any) -> dict[str, Any]:
     """What a run's folder says, and the command and the script that repeat it."""
-    from tl_app.reproduce import command_line, python_script
+    from tl_app.reproduce import command_of, script_of
 
     return {
         "run": str(info.path),
@@ -43,9 +43,9 @@ def run(info: Any) -> dict[str, Any]:
         "data": info.config.data,
         "backbone": info.config.backbone,
         "recipe": info.config.recipe,
-        "frozen_stages": info.config.freeze,
+        "frozen_stages": info.frozen_stages,
         "epochs_done": info.epochs_done,
-        "epochs": info.config.epochs,
+        "epochs": info.epochs,
         "best_epoch": info.best_epoch,
         "val_accuracy": info.val_accuracy,
         "val_loss": info.val_loss,
@@ -54,6 +54,7 @@ def run(info: Any) -> dict[str, Any]:
         "lineage": list(info.lineage),
         "shared_layers": list(info.shared_layers),
         "task_layers": list(info.task_layers),
-        "command": command_line(info.asked),
-        "script": python_script(info.asked, info.name),
+        "extensions": list(info.extensions),
+        "command": command_of(info),
+        "script": script_of(info),
     }

@@ -46,6 +46,7 @@ class RunInfo:
         lineage: The tasks that its weights come from, oldest first; the last one is its own.
         val_accuracy: Of the best epoch, 0 to 1; None before the first.
         message: What to know of the state, such as why it failed.
+        extensions: What it was extended by after it was complete, as :mod:`tl_app.transfer.extensions` has it.
     """
 
     path: Path
@@ -63,6 +64,25 @@ class RunInfo:
     val_loss: float | None
     seconds: float
     message: str
+    extensions: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def epochs(self) -> int:
+        """How many there are in all, those it was extended by among them."""
+        if not self.extensions:
+            return self.planned_epochs
+        last = self.extensions[-1]
+        return int(last["after"]) + int(last["phase"]["epochs"])
+
+    @property
+    def planned_epochs(self) -> int:
+        """How many the settings stand for."""
+        return (self.config.epochs or 0) + self.config.blockwise_epochs
+
+    @property
+    def frozen_stages(self) -> int | None:
+        """The freezing depth of the last phase."""
+        return self.extensions[-1]["phase"]["frozen_stages"] if self.extensions else self.config.freeze
 
     @property
     def name(self) -> str:
@@ -278,6 +298,22 @@ def delete_run(info: RunInfo) -> None:
         raise ResourceError(f"Run '{info.name}' could not be deleted: {error.strerror or error}.") from error
 
 
+def write_extensions(path: Path, extensions: Sequence[dict[str, Any]]) -> None:
+    """Records what a run is extended by, all of it; its result is no longer the last word.
+
+    Raises:
+        ResourceError: The folder cannot be written.
+    """
+    try:
+        values = json.loads((path / "config.json").read_text())
+        write_json(path / "config.json", values | {"extensions": list(extensions)})
+        (path / "metrics.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise ResourceError(
+            f"Run '{path.name}' could not be extended: {error.strerror or error}.", remedy="Free some space."
+        ) from error
+
+
 def write_status(path: Path, state: str, message: str, **progress: Any) -> None:
     """Records the state of a run and the process that trains it."""
     process = psutil.Process()
@@ -323,6 +359,7 @@ def _read(path: Path) -> RunInfo:
         val_loss=status.get("val_loss"),
         seconds=status.get("seconds", 0.0),
         message=message,
+        extensions=tuple(values.get("extensions", ())),
     )
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from tl_app import history, runs
+from tl_app import history, plateau, runs
+from tl_app.data.index import DatasetIndex
 from tl_app.events import EpochDone, Event, Finished, Notice, PhaseStarted, Progress, RolledBack, StepDone
+from tl_app.runs import TrainResult
 
 MAX_NOTICES = 100  # a page with more helps nobody; all of them are in the history
 MAX_POINTS = 20_000  # losses kept for the curve; past it every second one is dropped
@@ -37,6 +40,8 @@ class Snapshot:
         step_stride: Every how many steps one is kept.
         epoch_rows: One per epoch done.
         phase_starts: Epochs done when each phase began, with its freezing depth.
+        phase_first_epoch: Epochs done when the phase under way began.
+        extended_after: Epochs done when a finished run went on for more of the same.
     """
 
     version: int = 0
@@ -76,6 +81,8 @@ class Snapshot:
     step_stride: int = 1
     epoch_rows: list[EpochDone] = field(default_factory=list)
     phase_starts: list[tuple[int, int]] = field(default_factory=list)
+    phase_first_epoch: int = 0
+    extended_after: list[int] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     started_at: float = field(default_factory=time.time)
 
@@ -84,6 +91,18 @@ class Snapshot:
         """Whether training is under way."""
         return self.state in ("starting", "running", "stopping")
 
+    @property
+    def suggestion(self) -> str:
+        """One sentence when training has not gained for long, in its last phase; else empty."""
+        if self.state != "running" or self.phase < self.phases - 1:
+            return ""
+        return plateau.suggestion(self.epoch_rows, epochs=self.epochs, since=self.phase_first_epoch)
+
+    @property
+    def can_finish(self) -> bool:
+        """Whether the run can be made complete as it is."""
+        return self.state in ("starting", "running") and bool(self.best_epoch)
+
     def copy(self) -> Snapshot:
         """A copy that later events do not change."""
         return dataclasses.replace(
@@ -91,6 +110,7 @@ class Snapshot:
             step_points=list(self.step_points),
             epoch_rows=list(self.epoch_rows),
             phase_starts=list(self.phase_starts),
+            extended_after=list(self.extended_after),
             notices=list(self.notices),
         )
 
@@ -134,7 +154,13 @@ class Snapshot:
         self.epochs, self.steps = event.total_epochs, event.total_epochs * event.steps_per_epoch
         start = (event.first_epoch, event.frozen_stages)
         if start not in self.phase_starts:
+            # One that was ended before its first epoch was done gives its place to the next.
+            self.phase_starts = [each for each in self.phase_starts if each[0] < event.first_epoch]
             self.phase_starts.append(start)
+        self.phase_first_epoch = event.first_epoch
+        self.extended_after = [epoch for epoch in self.extended_after if epoch < event.first_epoch]
+        if event.continues:
+            self.extended_after.append(event.first_epoch)
 
     def _step(self, event: StepDone) -> None:
         self.step, self.epoch, self.seconds = event.step, event.epoch, event.seconds
@@ -174,10 +200,40 @@ class Snapshot:
 def snapshot_of(info: runs.RunInfo) -> Snapshot:
     """The snapshot of any run from its folder, also of one that another process trains right now."""
     snapshot = Snapshot(run=info.name, run_path=str(info.path), backbone=info.config.backbone)
-    snapshot.epochs = info.config.epochs or 0
+    snapshot.epochs = info.epochs
     for event in history.read_history(info.path):
         snapshot.apply(event)
+    if info.extensions:
+        snapshot.epochs = info.epochs
     snapshot.state, snapshot.message = info.state, info.message
     if not snapshot.is_running:
         snapshot.activity, snapshot.eta_seconds = "", None
     return snapshot
+
+
+def result_of(path: Path, snapshot: Snapshot, end: Finished) -> TrainResult:
+    """How a training ended, from its folder and its last event."""
+    index, info = DatasetIndex.read_manifest(path / "manifest.csv"), runs.open_run(path, path.parent)
+    return TrainResult(
+        run=str(path),
+        name=path.name,
+        state=end.reason,
+        best_epoch=end.best_epoch,
+        val_accuracy=end.val_accuracy,
+        val_loss=end.val_loss,
+        classes=list(index.classes),
+        train_images=len(index.used("train")),
+        val_images=len(index.used("val")),
+        epochs=len(snapshot.epoch_rows),
+        seconds=end.seconds,
+        images_per_second=end.images_per_second,
+        trainable_parameters=snapshot.trainable_parameters,
+        total_parameters=snapshot.total_parameters,
+        backbone=snapshot.backbone,
+        frozen_stages=snapshot.frozen_stages,
+        device=snapshot.device,
+        precision=snapshot.precision,
+        lineage=list(info.lineage),
+        shared_layers=list(info.shared_layers),
+        task_layers=list(info.task_layers),
+    )

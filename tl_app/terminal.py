@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from tl_app import events, words
+from tl_app.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from tl_app.caches import CacheInfo, Cleared
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
 
 
 class TrainDisplay:
-    """A progress bar that reads training events, with one line per epoch above it."""
+    """A progress bar that reads training events, with one line per epoch above it.
 
-    def __init__(self) -> None:
+    Args:
+        so_far: The run as it stood before, where one goes on.
+    """
+
+    def __init__(self, so_far: Snapshot | None = None) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -43,6 +48,8 @@ class TrainDisplay:
         self._task: TaskID | None = None
         self._activity = ""
         self._steps = 0
+        self._snapshot = so_far or Snapshot()
+        self._suggested = False
 
     def __enter__(self) -> TrainDisplay:
         self._bar.start()
@@ -55,6 +62,7 @@ class TrainDisplay:
 
     def show(self, event: events.Event) -> None:
         """Takes one event in."""
+        self._snapshot.apply(event)
         match event:
             case events.Progress():
                 self._to(event.activity, event.done, event.total or None)
@@ -87,6 +95,12 @@ class TrainDisplay:
             f"{event.epoch_seconds:.1f} s{'  best' if event.is_best else ''}",
             soft_wrap=True,
         )
+        suggestion = self._snapshot.suggestion
+        if suggestion and not self._suggested:
+            self._suggested = True
+            self._console.print(
+                f"{suggestion} Ctrl-C ends here and keeps the best.", style="yellow", soft_wrap=True
+            )
 
     def _to(self, activity: str, done: int, total: int | None, detail: str = "") -> None:
         kind = "steps" if activity.startswith("epoch ") else activity

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
 
+from tests.test_plateau import rows
 from tl_app import runs
 from tl_app.errors import UsageError
-from tl_app.ui import form, settings, train_tab
+from tl_app.ui import form, more, settings, train_tab
 from tl_app.ui.strip import summaries, value_of
 from tl_app.ui.workspace import Workspace
 
@@ -205,3 +207,71 @@ def test_photos_of_a_zip_that_was_cleared_from_the_cache_are_unpacked_again(
     shutil.rmtree(index.root)
     work.start(form.TrainConfig(data=zipped))
     assert given == [index, None], "without an index the worker scans, and so unpacks"
+
+
+def test_a_run_is_finished_and_goes_on_from_the_page(
+    work: Workspace, acts: train_tab._Acts, photos: Path, home: Path
+):
+    def ended() -> None:
+        job = work.worker.job
+        assert job is not None and job.wait(120) and job.error is None
+
+    work.scan(str(photos))
+    source = str(photos)
+    chosen = {"backbone": "squeezenet1_1", "weights": "random", "image_size": "32", "device": "cpu"}
+    chosen |= {"epochs": "1000", "views": "1"}
+    acts.start(source, "long", **form.shown(form.TrainConfig()) | chosen)
+    assert work.worker.job is not None
+    while not work.worker.job.snapshot().best_epoch:
+        time.sleep(0.01)
+    drawn = acts.redraw(source)
+    assert drawn[9]["visible"] is True and drawn[10]["visible"] is False, "it can be finished, not extended"
+    acts.finish(source)
+    ended()
+    drawn = acts.redraw(source)
+    assert "completed" in drawn[5] and "of 1,000 epochs" in drawn[5] and "Finished after" in drawn[5]
+    assert drawn[3]["interactive"] is False and drawn[9]["visible"] is False
+    assert [drawn[10]["visible"], drawn[11]["interactive"], drawn[12]["interactive"]] == [True, True, True]
+    done = work.worker.job.snapshot()
+    acts.unfreeze(source, 1)
+    ended()
+    acts.go_on(source, 2.0)
+    ended()
+    shown = work.snapshot()
+    assert shown is not None and shown.frozen_stages == done.frozen_stages - 1
+    assert [row.epoch for row in shown.epoch_rows][-1] == len(done.epoch_rows) + 3
+    with pytest.raises(gr.Error, match="no whole number"):
+        acts.go_on(source, None)
+    with pytest.raises(gr.Error, match="has ended"):
+        acts.finish(source)
+
+
+def test_a_suggestion_stands_on_the_card_and_moves_the_button(
+    work: Workspace, acts: train_tab._Acts, home: Path
+):
+    job = FakeJob(home / "runs" / "one")
+    work.worker.job = job  # type: ignore[assignment]
+    job.state.state, job.state.epochs, job.state.phases, job.state.best_epoch = "running", 20, 1, 1
+    job.state.epoch_rows = rows([0.9] + [0.8] * 4)
+    quiet = acts.redraw("")
+    assert "No better epoch" not in quiet[5] and quiet[9]["variant"] == "secondary"
+    job.state.epoch_rows = rows([0.9] + [0.8] * 5)
+    for drawn in (acts.redraw(""), train_tab._Acts(work).redraw("")):
+        assert "No better epoch in the last 5; the best is epoch 1 at 90.0 %." in drawn[5]
+        assert drawn[9] == {**drawn[9], "visible": True, "variant": "primary"}
+
+
+def test_stages_that_are_all_trained_leave_nothing_to_unfreeze():
+    assert [each.get("interactive") for each in more.shown(complete=True, busy=False, depth=0)[1:]] == [
+        True,
+        False,
+    ]
+    assert [each.get("interactive") for each in more.shown(complete=True, busy=True, depth=3)[1:]] == [
+        False,
+        False,
+    ]
+
+
+def test_nothing_runs_so_nothing_is_finished(acts: train_tab._Acts):
+    with pytest.raises(gr.Error, match="No run is being trained"):
+        acts.finish("")

@@ -34,7 +34,7 @@ from tl_app.transfer.freezing import train_mode
 from tl_app.transfer.losses import CROSS_ENTROPY, LabelLoss
 from tl_app.transfer.optimisers import clip_gradients, set_rates
 from tl_app.transfer.recipes import Phase
-from tl_app.transfer.schedules import lr_factor
+from tl_app.transfer.schedules import lr_factor, rise_steps
 from tl_app.transfer.standardise import Standardise, folded
 
 CHECKPOINT_SECONDS = 60.0  # between checkpoints within an epoch
@@ -202,15 +202,17 @@ def _steps(training: Training, phase_number: int) -> Generator[Event, None, bool
     train_mode(training.network, phase.frozen_stages, keep_statistics=config.batchnorm == "keep")
     steps = training.steps_per_epoch
     phase_step = (position.epoch - training.first_epoch(phase_number)) * steps
+    left_out = rise_steps(config.schedule, phase.epochs * steps, config.warmup) if phase.continues else 0
     losses = _Losses(training)
     for rows, labels in training.inputs.train(position.epoch, position.step_in_epoch):
         if training.stop():
             yield from losses.flush()
             return False
+        step = left_out + phase_step + position.step_in_epoch
         factor = lr_factor(
             config.schedule,
-            phase_step + position.step_in_epoch,
-            phase.epochs * steps,
+            step,
+            left_out + phase.epochs * steps,
             warmup=config.warmup,
             drop_steps=config.step_epochs * steps if config.step_epochs else None,
             drop_factor=config.step_gamma,

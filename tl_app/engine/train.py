@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -42,9 +42,9 @@ from tl_app.errors import DivergedError, Interrupted
 from tl_app.events import Event, Finished, Notice, PhaseStarted, RolledBack
 from tl_app.files import remove_leftovers
 from tl_app.memory import keep_memory
+from tl_app.transfer.extensions import Extension, first_of, phases_of
 from tl_app.transfer.freezing import set_depth
 from tl_app.transfer.optimisers import build_optimizer
-from tl_app.transfer.recipes import plan
 from tl_app.transfer.standardise import Standardise, fold, measured
 
 
@@ -54,7 +54,9 @@ def train(
     preprocessing: Preprocessing,
     folder: Path,
     *,
+    extensions: Sequence[Extension] = (),
     stop: Callable[[], bool] = lambda: False,
+    finish: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
     """Trains, or goes on where the checkpoints in ``folder`` stand.
 
@@ -63,7 +65,9 @@ def train(
         index: The photos with their labels and splits.
         preprocessing: From ``resolve`` too.
         folder: Where checkpoints are kept; it exists.
+        extensions: What is trained after the recipe's phases.
         stop: Asked before every batch; true ends training in good order with the best model kept.
+        finish: Asked once it was stopped; true makes the run complete as it is.
 
     Yields:
         Events; the last one is :class:`Finished`.
@@ -71,12 +75,12 @@ def train(
     Raises:
         UserError: Photos, weights, memory or disk do not suffice, or training diverged twice.
     """
-    training = yield from _set_up(config, index, preprocessing, folder, stop)
+    training = yield from _set_up(config, index, preprocessing, folder, extensions, stop)
     reason: Literal["completed", "stopped"] = "completed"
     for phase in range(len(training.phases)):
         if training.position.epoch < training.first_epoch(phase + 1):
             if not (yield from _run_phase(training, phase)):
-                reason = "stopped"
+                reason = "completed" if finish() else "stopped"
                 with contextlib.suppress(NotFinite):  # then the last good checkpoint is what to go on from
                     yield save(training)
                 break
@@ -91,7 +95,7 @@ def first_phase(
     stop: Callable[[], bool],
 ) -> Generator[Event, None, Training]:
     """A training that stands before its very first step; arguments and errors as for :func:`train`."""
-    training = yield from _set_up(config, index, preprocessing, folder, stop)
+    training = yield from _set_up(config, index, preprocessing, folder, (), stop)
     yield from _enter(training, 0)
     return training
 
@@ -101,6 +105,7 @@ def _set_up(
     index: DatasetIndex,
     preprocessing: Preprocessing,
     folder: Path,
+    extensions: Sequence[Extension],
     stop: Callable[[], bool],
 ) -> Generator[Event, None, Training]:
     """Network, photos and position; a run without a checkpoint gets its first one here."""
@@ -127,7 +132,7 @@ def _set_up(
         config=config,
         network=network,
         photos=photos,
-        phases=plan(config, len(network.stages)),
+        phases=phases_of(config, len(network.stages), extensions),
         device=device,
         folder=folder,
         stop=stop,
@@ -156,17 +161,20 @@ def _run_phase(training: Training, phase: int) -> Generator[Event, None, bool]:
                 if not (yield from run_epoch(training, phase)):
                     return False
             except NotFinite:
-                yield _roll_back(training)
-                _build_optimizer(training, phase)
+                yield _roll_back(training, phase)
     return True
+
+
+def _goes_on(training: Training, number: int) -> bool:
+    """Whether the phase takes over where the position's stands: it is the same one, or more of it."""
+    return first_of(training.phases, number) <= training.position.phase <= number
 
 
 def _enter(training: Training, number: int) -> Generator[Event, None, None]:
     """Freezes to the phase's depth, computes what stays the same in it, and builds its optimiser."""
     phase, network, position = training.phases[number], training.network, training.position
-    if position.phase != number and training.standard is not None:
-        assert isinstance(network.classifier, nn.Linear)
-        fold(network.classifier, training.standard)
+    if not _goes_on(training, number) and training.standard is not None:
+        _fold(training, training.standard)
         training.standard = None
     set_depth(network, phase.frozen_stages)
     training.inputs = yield from _inputs(training, number)
@@ -185,6 +193,11 @@ def _enter(training: Training, number: int) -> Generator[Event, None, None]:
     position.phase, position.depth = number, min(position.depth, phase.frozen_stages)
 
 
+def _fold(training: Training, standard: Standardise) -> None:
+    assert isinstance(training.network.classifier, nn.Linear)
+    fold(training.network.classifier, standard)
+
+
 def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
     """What the phase's suffix is fed; the choice is saved before any work is done for it."""
     config, phase, position, device = (
@@ -193,11 +206,13 @@ def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
         training.position,
         training.device,
     )
+    # With those of the phase that this one goes on with: it draws from the same views, or from new ones.
+    epochs = training.first_epoch(number + 1) - training.first_epoch(first_of(training.phases, number))
     sampling = Sampling(
         training.batch_size,
         augmentation_of(config),
         config.seed,
-        phase.epochs,
+        epochs,
         pinned=device.type == "cuda",
         balanced=training.balanced,
     )
@@ -205,7 +220,7 @@ def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
     if k == 0:
         preprocessing = photos.store.preprocessing
         return from_photos(photos, sampling, lambda images: to_input(images, preprocessing, device))
-    known = Plan.stored(position.plan) if position.phase == number else None
+    known = Plan.stored(position.plan) if _goes_on(training, number) else None
     part = Frozen(
         training.network,
         k,
@@ -213,14 +228,12 @@ def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
         sampling,
         device,
         config.precision,
-        images=len(photos.train) * phase.epochs + len(photos.val),
+        images=len(photos.train) * epochs + len(photos.val),
         stop=training.stop,
         chosen=known.form if known else None,
     )
-    if known is None:
-        known = yield from activations.choose(
-            part, epochs=phase.epochs, asked=config.views, mode=config.cache
-        )
+    if known is None or position.phase != number:
+        known = yield from activations.choose(part, epochs=epochs, asked=config.views, mode=config.cache)
     position.plan = dataclasses.asdict(known)
     return (yield from activations.inputs(part, known))
 
@@ -256,7 +269,7 @@ def _measured(training: Training, report: Report) -> Standardise:
 
 
 def _build_optimizer(training: Training, number: int) -> None:
-    """The phase's optimiser, with its saved state when there is one."""
+    """The phase's optimiser, with its saved state when there is one for these parameters."""
     phase, config = training.phases[number], training.config
     beside = [training.imitation] if training.imitation is not None else []
     training.optimizer = build_optimizer(
@@ -270,14 +283,14 @@ def _build_optimizer(training: Training, number: int) -> None:
         stages=[stage.module for stage in training.network.stages],
         layer_decay=config.layer_decay,
     )
-    if training.position.phase == number:
+    if _goes_on(training, number):
         checkpoints.load_optimizer(
             training.folder / LAST, training.network, training.imitation, training.optimizer
         )
 
 
-def _roll_back(training: Training) -> RolledBack:
-    """Restores the last good checkpoint at half the learning rate.
+def _roll_back(training: Training, number: int) -> RolledBack:
+    """Restores the last good checkpoint, which may be of the phase before, at half the learning rate.
 
     Raises:
         DivergedError: The rate was halved before.
@@ -296,8 +309,14 @@ def _roll_back(training: Training) -> RolledBack:
         training.imitation.load_state_dict(known.state_dict())
     restored = checkpoints.read_position(training.folder / LAST)
     assert restored is not None
-    restored.seconds, restored.lr_scale = training.tick(), 0.5
+    standard = checkpoints.load_standard(training.folder / LAST)
+    if standard is not None and training.standard is None:
+        _fold(training, standard.to(training.device))
+    restored.seconds, restored.lr_scale, plan = training.tick(), 0.5, training.position.plan
     training.position, training.best = restored, None
+    _build_optimizer(training, number)
+    restored.phase, restored.plan = number, plan
+    restored.depth = min(restored.depth, training.phases[number].frozen_stages)
     return RolledBack(restored.step, restored.epoch, "the loss was not a number; the learning rate is halved")
 
 
@@ -318,6 +337,7 @@ def _phase_started(training: Training, number: int) -> PhaseStarted:
         total_parameters=sum(p.numel() for p in parameters),
         device=str(training.device),
         precision=_precision(training, number),
+        continues=phase.continues,
     )
 
 

@@ -37,6 +37,7 @@ class Phase:
         lr_head: Peak learning rate of the head.
         lr_backbone: Peak learning rate of the unfrozen stages.
         blockwise: Whether each block learns alone, fed by the teacher's block before it.
+        continues: Whether it is more of the phase before it, with the same depth and the optimiser's state kept.
     """
 
     epochs: int
@@ -44,6 +45,7 @@ class Phase:
     lr_head: float
     lr_backbone: float
     blockwise: bool = False
+    continues: bool = False
 
 
 def plan(config: TrainConfig, stages: int) -> list[Phase]:
@@ -90,6 +92,11 @@ def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
         lr_head=lr_head,
         lr_backbone=max(lr_head * share, 1e-8) if config.lr_backbone is None else config.lr_backbone,
     )
+
+
+def usual_backbone_lr(optimizer: str) -> float:
+    """The peak learning rate of pretrained stages behind a head that moves too."""
+    return _HEAD_LR[optimizer] * _BACKBONE_SHARE
 
 
 def auto_epochs(train_photos: int, recipe: str = "head") -> int:

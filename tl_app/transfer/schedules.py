@@ -42,6 +42,15 @@ def lr_factor(
     return _SHAPES[schedule](progress, share)
 
 
+def rise_steps(schedule: str, total_steps: int, warmup: float | None = None) -> int:
+    """The steps in which the rate would rise to its peak before ``total_steps`` more.
+
+    A phase that goes on with the one before it leaves them out: its weights and its optimiser are warm.
+    """
+    share = _WARMUP_SHARES[schedule] if warmup is None else warmup
+    return round(total_steps * share / (1 - share))
+
+
 def _constant(progress: float, warmup: float) -> float:
     return _rise(progress, warmup)
 

@@ -261,6 +261,19 @@ def _wire_runs(
     resumed = stored.resume.click(resume, [stored.open_name, data.source], train.live, show_progress="hidden")
     resumed.success(_go_to("train"), None, tabs, show_progress="hidden")
 
+    @toasts
+    def go_on(name: str, source: str, epochs: float | None) -> tuple[Any, ...]:
+        return train.acts.extend_run(runs_tab.checked(name), source, epochs, 0)
+
+    @toasts
+    def unfreeze(name: str, source: str, epochs: float | None) -> tuple[Any, ...]:
+        return train.acts.extend_run(runs_tab.checked(name), source, epochs, 1)
+
+    asked = [stored.open_name, data.source, stored.more.epochs]
+    for button, act in ((stored.more.go_on, go_on), (stored.more.unfreeze, unfreeze)):
+        extended = button.click(act, asked, train.live, show_progress="hidden")
+        extended.success(_go_to("train"), None, tabs, show_progress="hidden")
+
 
 def _skips(outputs: list[Any]) -> list[Any]:
     return [gr.skip()] * len(outputs)

@@ -13,8 +13,10 @@ from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
 from tl_app.runs import RunInfo
 from tl_app.snapshot import snapshot_of
-from tl_app.ui import downloads, form, markup, status, theme
+from tl_app.transfer.extensions import Extension, describe
+from tl_app.ui import downloads, form, markup, more, status, theme
 from tl_app.ui.blocks import figure, html
+from tl_app.ui.more import More
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace
 
@@ -24,6 +26,7 @@ _HEADERS = ("Name", "State", "Accuracy", "Photos", "Backbone", "Recipe", "When")
 TITLES = {
     "tl-use-run": "Opens the Try it tab with this run's best model.",
     "tl-resume-run": "Goes on from the last checkpoint, on the Train tab.",
+    **more.titles("run"),
     "tl-csv": "Saves every step and epoch of this run as a table.",
     "tl-run-preset": "Saves this run's settings as a YAML file, to train with them on other photos.",
     "tl-run-script": "Saves a Python script that trains this run again.",
@@ -40,6 +43,7 @@ class RunsTab:
     open_name: gr.State
     use: gr.Button
     resume: gr.Button
+    more: More
     listed: list[Any]  # outputs of `refresh`
     acts: _Acts
 
@@ -61,6 +65,7 @@ class _Parts:
     cancel: gr.Button
     card: gr.HTML
     curves: gr.HTML
+    more: More
     notices: gr.HTML
     command: gr.Textbox
     python: gr.Textbox
@@ -75,7 +80,7 @@ class _Parts:
         files = [self.csv, self.preset, self.script]
         buttons = [self.use, self.resume, *files, self.delete, self.confirm]
         shown = [self.card, self.curves, self.notices, self.command, self.python, self.settings]
-        return [self.open_name, self.panel, *buttons, *shown]
+        return [self.open_name, self.panel, *buttons, *self.more.shown, *shown]
 
 
 def build(work: Workspace) -> RunsTab:
@@ -90,7 +95,12 @@ def build(work: Workspace) -> RunsTab:
     parts.cancel.click(acts.keep, None, [parts.delete, parts.confirm], **quick)
     parts.really.click(acts.delete, parts.open_name, [*parts.listed, *opened], **quick)
     return RunsTab(
-        open_name=parts.open_name, use=parts.use, resume=parts.resume, listed=parts.listed, acts=acts
+        open_name=parts.open_name,
+        use=parts.use,
+        resume=parts.resume,
+        more=parts.more,
+        listed=parts.listed,
+        acts=acts,
     )
 
 
@@ -122,6 +132,7 @@ def _lay_out() -> _Parts:
             really = gr.Button("Really delete?", variant="stop", elem_id="tl-really-delete")
             cancel = gr.Button("Cancel", elem_id="tl-cancel-delete")
         card = html(elem_id="tl-opened-card")
+        further = more.build("run")
         curves = figure(
             label="Loss and accuracy of the opened run",
             hint="This run has no steps yet.",
@@ -166,6 +177,7 @@ def _lay_out() -> _Parts:
         cancel=cancel,
         card=card,
         curves=curves,
+        more=further,
         notices=notices,
         command=command,
         python=python,
@@ -226,17 +238,22 @@ class _Acts:
             gr.update(value=_file(info, ".py", script)),
             gr.update(interactive=not info.is_running),
             gr.update(visible=False),
+            *more.shown(
+                complete=info.state == "completed",
+                busy=bool(self.work.running()),
+                depth=snapshot.frozen_stages,
+            ),
             status.card(snapshot),
             plots.curves(snapshot) if snapshot.step_points or snapshot.epoch_rows else None,
             markup.notices(snapshot.notices),
-            reproduce.command_line(info.asked),
+            reproduce.command_of(info),
             script,
             settings_table(info),
         )
 
 
 def _closed() -> tuple[Any, ...]:
-    return ("", gr.update(visible=False), *[gr.skip()] * 13)
+    return ("", gr.update(visible=False), *[gr.skip()] * 16)
 
 
 def table_of(found: list[RunInfo], opened: str = "") -> str:
@@ -278,6 +295,8 @@ def settings_table(info: RunInfo) -> str:
         ("Shared layers", ", ".join(info.shared_layers) or "none"),
         ("Task-specific layers", ", ".join(info.task_layers)),
     ]
+    for each in info.extensions:
+        rows.append(("Extended", describe(Extension.from_dict(each), info.stages)))
     for name, spec in form.FIELDS.items():
         value = "automatic" if used[name] is None else str(used[name])
         chosen = " (chosen automatically)" if asked[name] is None and used[name] is not None else ""

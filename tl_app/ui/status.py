@@ -19,6 +19,8 @@ def card(snapshot: Snapshot) -> str:
     )
     failed = "error" if snapshot.state == "failed" else "info"
     message = markup.message(snapshot.message, failed) if snapshot.message else ""
+    if snapshot.suggestion:
+        message += markup.message(snapshot.suggestion, "info")
     return f'<div class="tl-card tl-run">{head}{message}{_progress(snapshot)}{_figures(snapshot)}</div>'
 
 
@@ -27,6 +29,9 @@ def _progress(snapshot: Snapshot) -> str:
         if not snapshot.epochs:
             return ""
         done = len(snapshot.epoch_rows)
+        if snapshot.state == "completed" and done < snapshot.epochs:
+            planned = words.plural(snapshot.epochs, "epoch")
+            return markup.progress(done, done, f"Finished after {done} of {planned}")
         return markup.progress(
             done, snapshot.epochs, f"{done} of {words.plural(snapshot.epochs, 'epoch')} done"
         )

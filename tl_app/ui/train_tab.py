@@ -12,8 +12,9 @@ from tl_app import plots, words
 from tl_app.data.index import DatasetIndex
 from tl_app.errors import UsageError
 from tl_app.snapshot import Snapshot
-from tl_app.ui import form, markup, preset_bar, rate_card, settings, status
+from tl_app.ui import form, markup, more, preset_bar, rate_card, settings, status
 from tl_app.ui.blocks import figure, html
+from tl_app.ui.more import More
 from tl_app.ui.rate_card import RateCard
 from tl_app.ui.settings import Settings
 from tl_app.ui.toasts import toasts
@@ -28,7 +29,9 @@ TITLES = {
     "tl-start": "Trains with these settings, in the background: the page may be closed meanwhile.",
     "tl-stop": "Ends within the current batch and keeps the best model. It can be resumed later.",
     "tl-resume": "Goes on from the last checkpoint of the run shown here.",
+    "tl-finish": "Ends the run within the current batch and makes it complete, with its best model so far.",
     "tl-try-it": "Opens the Try it tab with this run's best model.",
+    **more.titles("train"),
 }
 
 
@@ -54,13 +57,15 @@ class _Parts:
     why: gr.HTML
     card: gr.HTML
     curves: gr.HTML
+    finish: gr.Button
+    more: More
     notices: gr.HTML
     try_it: gr.Button
     rates: RateCard
 
     @property
     def live(self) -> list[Any]:
-        run = [self.card, self.curves, self.notices, self.try_it]
+        run = [self.card, self.curves, self.notices, self.try_it, self.finish, *self.more.shown]
         return [self.seen, self.start, self.stop, self.resume, self.why, *run]
 
 
@@ -80,6 +85,10 @@ def build(work: Workspace, source: gr.State, quick_start: gr.Button, quick_why: 
     parts.start.click(acts.start, chosen, live, inputs_kwargs=fields, show_progress_on=[parts.card])
     parts.stop.click(acts.stop, source, live, queue=False, show_progress="hidden")
     parts.resume.click(acts.resume, source, live, show_progress_on=[parts.card])
+    parts.finish.click(acts.finish, source, live, queue=False, show_progress="hidden")
+    asked, shown = [source, parts.more.epochs], [parts.card]
+    parts.more.go_on.click(acts.go_on, asked, live, show_progress_on=shown)
+    parts.more.unfreeze.click(acts.unfreeze, asked, live, show_progress_on=shown)
     return TrainTab(parts.settings, parts.seen, parts.try_it, parts.rates, live, acts)
 
 
@@ -99,6 +108,8 @@ def _lay_out(work: Workspace, source: gr.State) -> _Parts:
                 resume = gr.Button("Resume", elem_id="tl-resume", **off)
             why = html(elem_id="tl-why")
             card = html(markup.hint(_NO_RUN), elem_id="tl-run-card", min_height=64)
+            finish = gr.Button("Finish now with the best", visible=False, elem_id="tl-finish")
+            further = more.build("train")
             curves = figure(label="Loss and accuracy over the epochs", hint=_NO_CURVES, elem_id="tl-curves")
             try_it = gr.Button("Try it on photos →", visible=False, elem_id="tl-try-it")
             notices = html(elem_id="tl-notices")
@@ -111,6 +122,8 @@ def _lay_out(work: Workspace, source: gr.State) -> _Parts:
         why=why,
         card=card,
         curves=curves,
+        finish=finish,
+        more=further,
         notices=notices,
         try_it=try_it,
         rates=rates,
@@ -152,6 +165,37 @@ class _Acts:
         self.work.resume(Path(run))
         return self.redraw(source)
 
+    @toasts
+    def finish(self, source: str) -> tuple[Any, ...]:
+        job = self.work.worker.job
+        if job is None:
+            raise UsageError("No run is being trained.", remedy="Start one, or choose one on the Runs tab.")
+        job.finish()
+        return self.redraw(source)
+
+    @toasts
+    def go_on(self, source: str, epochs: float | None) -> tuple[Any, ...]:
+        return self._more(source, epochs, 0)
+
+    @toasts
+    def unfreeze(self, source: str, epochs: float | None) -> tuple[Any, ...]:
+        return self._more(source, epochs, 1)
+
+    def _more(self, source: str, epochs: float | None, unfreeze: int) -> tuple[Any, ...]:
+        shown = self.work.snapshot()
+        if shown is None:
+            raise UsageError("There is no run to go on with.", remedy="Choose one on the Runs tab.")
+        return self.extend_run(shown.run_path, source, epochs, unfreeze)
+
+    def extend_run(self, run: str, source: str, epochs: float | None, unfreeze: int) -> tuple[Any, ...]:
+        """Goes on with any complete run.
+
+        Raises:
+            UserError: It cannot be extended.
+        """
+        self.work.extend(Path(run), more.checked(epochs), unfreeze)
+        return self.redraw(source)
+
     def tick(self, seen: Seen | None, source: str) -> tuple[Any, ...] | None:
         """Once a second: None, and nothing moves on the page, unless the run moved.
 
@@ -173,7 +217,7 @@ class _Acts:
             gr.update(interactive=bool(running) and snapshot is not None and snapshot.state != "stopping"),
             gr.update(interactive=not running and snapshot is not None and _resumable(snapshot)),
             why,
-            *_shown(snapshot),
+            *_shown(snapshot, bool(running)),
             startable,
             why,
         )
@@ -197,12 +241,21 @@ def start_line(index: DatasetIndex | None, running: str) -> str:
     return f'<div class="tl-why">{markup.text(why)}</div>'
 
 
-def _shown(snapshot: Snapshot | None) -> tuple[Any, ...]:
+def _shown(snapshot: Snapshot | None, busy: bool) -> tuple[Any, ...]:
     if snapshot is None:
-        return markup.hint(_NO_RUN), None, "", gr.update(visible=False)
+        hidden, further = gr.update(visible=False), more.shown(complete=False, busy=busy, depth=0)
+        return markup.hint(_NO_RUN), None, "", hidden, hidden, *further
     drawn = plots.curves(snapshot) if snapshot.step_points or snapshot.epoch_rows else None
     usable = gr.update(visible=bool(snapshot.best_epoch))
-    return status.card(snapshot), drawn, markup.notices(snapshot.notices), usable
+    # It stands out when there is reason to use it.
+    variant = "primary" if snapshot.suggestion else "secondary"
+    finish = gr.update(visible=snapshot.can_finish, variant=variant)
+    further = more.shown(
+        complete=snapshot.state == "completed" and (Path(snapshot.run_path) / "config.json").is_file(),
+        busy=busy,
+        depth=snapshot.frozen_stages,
+    )
+    return status.card(snapshot), drawn, markup.notices(snapshot.notices), usable, finish, *further
 
 
 def _resumable(snapshot: Snapshot) -> bool:

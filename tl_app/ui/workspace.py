@@ -134,6 +134,17 @@ class Workspace:
             return None
         return index
 
+    def extend(self, run: Path, epochs: int, unfreeze: int) -> None:
+        """Goes on with a complete run for more epochs, perhaps with more stages unfrozen.
+
+        Raises:
+            UserError: It cannot be extended, or another run is being trained.
+        """
+        loading.wait()
+        self.prober.make_way()
+        self.finder.make_way()
+        _rest_after(self.worker.extend(run, epochs=epochs, unfreeze=unfreeze))
+
     def running(self) -> str:
         """The name of the run that is being trained by this app; empty when there is none."""
         job = self.worker.job
