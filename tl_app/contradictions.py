@@ -40,6 +40,12 @@ def check(config: TrainConfig) -> None:
             f"Recipe 'scratch' starts from random weights, but weights '{config.weights}' were asked for.",
             remedy="Leave the weights out, or choose recipe 'full'.",
         )
+    if config.pooling == "flatten" and config.head != "mlp":
+        raise UsageError(
+            f"Pooling 'flatten' was asked for, but a {config.head} head takes pooled features.",
+            "Only a hidden layer weighs every place of a feature map.",
+            "Choose head 'mlp', or pooling 'pool'.",
+        )
     if config.batchnorm == "keep" and (config.is_random or config.start == "average"):
         raise UsageError(
             "BatchNorm statistics 'keep' needs pretrained weights: random ones have no statistics to keep.",

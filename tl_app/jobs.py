@@ -228,9 +228,8 @@ class Worker:
         Raises:
             UserError: Another job holds the device, or settings, photos or machine do not fit.
         """
-        from tl_app.backbones.staged import stage_parameters
         from tl_app.decisions import decided
-        from tl_app.engine.setup import resolve
+        from tl_app.engine.setup import resolve, stage_names
         from tl_app.engine.source import source_of
 
         config = located(config, self.runs_dir)
@@ -247,7 +246,7 @@ class Worker:
                 asked=config,
                 config=filled,
                 preprocessing=preprocessing.to_dict(),
-                stages=[stage for stage, _ in stage_parameters(config.backbone)[:-1]],
+                stages=stage_names(filled),
                 lineage=start.lineage if start is not None else (),
                 index=index,
             )

@@ -26,6 +26,7 @@ from tl_app.engine import checkpoints
 from tl_app.engine.device import move, precision_name, resolve_device, resolve_precision
 from tl_app.engine.inference import Forward, compile_forward
 from tl_app.engine.joined import Joined
+from tl_app.engine.setup import empty_network
 from tl_app.errors import PhotoError, UsageError
 from tl_app.runs import RunInfo
 
@@ -203,7 +204,7 @@ def load_run(info: RunInfo, device: str = "auto") -> Predictor:
         UsageError: No epoch of it is done yet.
         ResourceError: A checkpoint is damaged, or the device is not there.
     """
-    network = build(info.config.backbone, num_classes=len(info.classes), image_size=info.config.image_size)
+    network = empty_network(info.config, len(info.classes))
     if not checkpoints.load_best(info.path / "checkpoints", network):
         raise UsageError(
             f"Run '{info.name}' has no finished epoch yet, so there is no model to use.",

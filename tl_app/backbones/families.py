@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -36,6 +36,8 @@ class Layout:
     classifier: str  # dotted name of the layer that a new head replaces
     options: Mapping[str, Any] = field(default_factory=dict)  # for torchvision's builder
     auxiliary: tuple[str, ...] = ()  # prefixes of keys in published weights that this product leaves out
+    hidden: int = 0  # how many of the last stages are hidden layers of the classifier
+    features: Literal["vector", "map", "token"] = "vector"  # what the last stage in front of those ends with
 
 
 def _alexnet(net: Any) -> Parts:
@@ -265,8 +267,8 @@ _EFFICIENTNET = Layout(_efficientnet, _last_of_classifier(2), "classifier.1")
 _SWIN = Layout(_swin, lambda net: [net.head], "head")
 
 LAYOUTS: Mapping[str, Layout] = {
-    "AlexNet": Layout(_alexnet, _last_of_classifier(1), "classifier.6"),
-    "VGG": Layout(_vgg, _last_of_classifier(2), "classifier.6"),
+    "AlexNet": Layout(_alexnet, _last_of_classifier(1), "classifier.6", hidden=2),
+    "VGG": Layout(_vgg, _last_of_classifier(2), "classifier.6", hidden=2),
     "ResNet": _RESNET,
     "ResNeXt": _RESNET,
     "Wide ResNet": _RESNET,
@@ -274,9 +276,11 @@ LAYOUTS: Mapping[str, Layout] = {
     "EfficientNet": _EFFICIENTNET,
     "EfficientNetV2": _EFFICIENTNET,
     "MobileNetV2": Layout(_mobilenet_v2, _last_of_classifier(2), "classifier.1"),
-    "MobileNetV3": Layout(_mobilenet_v3, _last_of_classifier(2), "classifier.3"),
+    "MobileNetV3": Layout(_mobilenet_v3, _last_of_classifier(2), "classifier.3", hidden=1),
     "MNASNet": Layout(_mnasnet, _last_of_classifier(2), "classifier.1"),
-    "SqueezeNet": Layout(_squeezenet, lambda net: [*net.classifier, nn.Flatten(1)], "classifier.1"),
+    "SqueezeNet": Layout(
+        _squeezenet, lambda net: [*net.classifier, nn.Flatten(1)], "classifier.1", features="map"
+    ),
     "ShuffleNetV2": Layout(_shufflenet, _fc, "fc"),
     "GoogLeNet": Layout(_googlenet, _dropout_fc, "fc", _INCEPTION_OPTIONS, ("aux1.", "aux2.")),
     "Inception": Layout(_inception, _dropout_fc, "fc", _INCEPTION_OPTIONS, ("AuxLogits.",)),
@@ -284,6 +288,6 @@ LAYOUTS: Mapping[str, Layout] = {
     "ConvNeXt": Layout(_convnext, _last_of_classifier(1), "classifier.2"),
     "Swin": _SWIN,
     "SwinV2": _SWIN,
-    "MaxViT": Layout(_maxvit, _last_of_classifier(1), "classifier.5"),
-    "ViT": Layout(_vit, lambda net: [net.heads.head], "heads.head"),
+    "MaxViT": Layout(_maxvit, _last_of_classifier(1), "classifier.5", hidden=1),
+    "ViT": Layout(_vit, lambda net: [net.heads.head], "heads.head", features="token"),
 }

@@ -13,18 +13,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torchvision import models
 
 from tl_app.backbones.catalogue import BackboneSpec, get_backbone
+from tl_app.backbones.endings import Ending, drop_hidden, stages_ending
 from tl_app.backbones.families import LAYOUTS, Layout
+from tl_app.backbones.weightless import WeightlessMode
 from tl_app.errors import UsageError
 
 # Torch has one generator for the whole process. Whoever seeds it and needs what it gives next holds this lock, and so
 # does whoever draws from it; else loading a network in one thread would change the dropout of a training in another.
 GENERATOR_LOCK = threading.RLock()
+
+
+_LAST_LAYERS = (nn.Linear, nn.Conv2d)  # torchvision's own
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,9 @@ class StagedNetwork(nn.Module):
     Args:
         net: The torchvision module.
         name: Its name in the catalogue.
-        image_size: Side of the square input that it was built for, in pixels; only transformers insist on it.
+        image_size: Side of the square input that it was built for, in pixels; only transformers, and heads over a
+            whole map, insist on it.
+        ending: How its last stage ends.
 
     Attributes:
         stages: Views, in order; their parameters and the head's are all of the network's, each exactly once.
@@ -52,22 +57,23 @@ class StagedNetwork(nn.Module):
 
     stages: tuple[Stage, ...]
 
-    def __init__(self, net: nn.Module, name: str, image_size: int) -> None:
+    def __init__(self, net: nn.Module, name: str, image_size: int, ending: Ending = "own") -> None:
         """Wrap the module; nothing is copied."""
         super().__init__()
         self.net = net
         self.name = name
         self.image_size = image_size
+        self.ending = ending
         self.bind()
 
     @property
     def head(self) -> nn.Module:
-        """View of the last classifier layer and its dropout."""
+        """View of the last classifier layer and its dropout, or of what was put in their place."""
         return self._head[0]
 
     @property
     def classifier(self) -> nn.Module:
-        """The last layer with parameters: a ``Linear``, SqueezeNet's is a ``Conv2d``."""
+        """The last layer with parameters, a ``Linear`` (SqueezeNet's is a ``Conv2d``), or what was put in its place."""
         return self.net.get_submodule(layout_of(self.name).classifier)
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
@@ -81,7 +87,7 @@ class StagedNetwork(nn.Module):
             x: Normalised photos, (B, 3, S, S).
 
         Returns:
-            Logits, (B, classes); equal to those of ``net``.
+            Logits, (B, classes); equal to those of ``net`` as long as that has a head of its own kind.
         """
         for stage in self.stages:
             x = stage.module(x)
@@ -98,10 +104,12 @@ class StagedNetwork(nn.Module):
     def bind(self) -> None:
         """Make the views anew after a layer or a parameter of ``net`` was replaced; older ones are stale."""
         layout = layout_of(self.name)
-        stages = [Stage(name, nn.Sequential(*modules)) for name, modules in layout.stages(self.net)]
+        parts = stages_ending(layout, self.net, self.ending)
+        # Torchvision's dropout belongs to its own layer; another head is whole by itself.
+        head = layout.head(self.net) if isinstance(self.classifier, _LAST_LAYERS) else [self.classifier]
         # Inside tuples, which nn.Module does not register as children.
-        self.stages = tuple(stages)
-        self._head = (nn.Sequential(*layout.head(self.net)),)
+        self.stages = tuple(Stage(name, nn.Sequential(*modules)) for name, modules in parts)
+        self._head = (nn.Sequential(*head),)
         for view in self._views():
             view.training = self.net.training
 
@@ -185,7 +193,9 @@ def replace_head(network: StagedNetwork, num_classes: int) -> None:
     if num_classes < 1:
         raise UsageError(f"A head for {num_classes} classes was asked for.", "It needs at least one.")
     old = network.classifier
-    weight = next(old.parameters())
+    if not isinstance(old, _LAST_LAYERS):
+        old = build_weightless(network.name).classifier
+    weight = next(network.parameters())
     like: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
     new: nn.Linear | nn.Conv2d
     with GENERATOR_LOCK:
@@ -197,10 +207,34 @@ def replace_head(network: StagedNetwork, num_classes: int) -> None:
         nn.init.normal_(new.weight, std=0.01)
     if new.bias is not None:
         nn.init.zeros_(new.bias)
-    parent, _, leaf = layout_of(network.name).classifier.rpartition(".")
-    setattr(network.net.get_submodule(parent), leaf, new.train(old.training))
+    put_classifier(network, new, "own")
     if hasattr(network.net, "num_classes"):
         network.net.num_classes = num_classes  # type: ignore[assignment]
+
+
+def put_classifier(network: StagedNetwork, classifier: nn.Module, ending: Ending) -> None:
+    """Puts a module in the place of the last layer, behind stages that end as it wants them.
+
+    Args:
+        network: The network.
+        classifier: From what the last stage gives to logits (B, classes).
+        ending: Anything but ``own`` takes the hidden layers of torchvision's classifier out, for good.
+
+    Raises:
+        UsageError: Those layers are asked for again.
+    """
+    layout, net = layout_of(network.name), network.net
+    if layout.hidden and ending == "own" and network.ending != "own":
+        gone = " and ".join(name for name, _ in layout.stages(net)[-layout.hidden :])
+        raise UsageError(
+            f"{network.name} without its layers {gone} was asked for a head that sits behind them.",
+            remedy="Choose head 'mlp', which takes their place, or other weights.",
+        )
+    parent, _, leaf = layout.classifier.rpartition(".")
+    setattr(net.get_submodule(parent), leaf, classifier.train(net.training))
+    if layout.hidden and ending != "own" and network.ending == "own":
+        drop_hidden(layout, net)
+    network.ending = ending
     network.bind()
 
 
@@ -213,24 +247,28 @@ def with_version(net: nn.Module, tensors: Mapping[str, Tensor]) -> OrderedDict[s
     return state
 
 
-def stage_parameters(name: str) -> list[tuple[str, int]]:
-    """Stage names and their parameter counts in order, then ``("head", count)`` for 1000 classes.
+def stage_parameters(name: str, ending: Ending = "own") -> list[tuple[str, int]]:
+    """Stage names and their parameter counts in order, then ``("head", count)`` for 1000 classes and a linear head.
 
     Nothing is allocated: the network is built on the meta device, once per process.
 
+    Args:
+        name: Of the backbone.
+        ending: How the last stage ends; some heads take the place of the last stages.
+
     Raises:
         UsageError: There is no such backbone.
     """
-    return list(_parameter_counts(name)[0])
+    return list(_parameter_counts(name, ending)[0])
 
 
 def head_parameters(name: str, num_classes: int) -> int:
-    """How many parameters the head has for ``num_classes`` classes.
+    """How many parameters a linear head has for ``num_classes`` classes.
 
     Raises:
         UsageError: There is no such backbone.
     """
-    per_class = _parameter_counts(name)[1]
+    per_class = _parameter_counts(name, "own")[1]
     return per_class * num_classes
 
 
@@ -243,19 +281,20 @@ def layout_of(name: str) -> Layout:
     return LAYOUTS[get_backbone(name).family]
 
 
-def build_weightless(name: str) -> StagedNetwork:
+def build_weightless(name: str, image_size: int | None = None) -> StagedNetwork:
     """The network with parameters on the meta device: shapes and counts only, in milliseconds.
 
     Raises:
-        UsageError: There is no such backbone.
+        UsageError: There is no such backbone, or it cannot see that size.
     """
-    with _WeightlessMode():
-        return build(name)
+    with WeightlessMode():
+        return build(name, image_size=image_size)
 
 
 @functools.cache
-def _parameter_counts(name: str) -> tuple[tuple[tuple[str, int], ...], int]:
+def _parameter_counts(name: str, ending: Ending) -> tuple[tuple[tuple[str, int], ...], int]:
     network = build_weightless(name)
+    network = StagedNetwork(network.net, name, network.image_size, ending)
     counts = [(stage.name, _count(stage.module)) for stage in network.stages]
     head = _count(network.head)
     outputs = next(network.classifier.parameters()).shape[0]
@@ -274,21 +313,3 @@ def _options(spec: BackboneSpec, size: int) -> dict[str, Any]:
     elif spec.family == "MaxViT":
         options["input_size"] = (size, size)
     return options
-
-
-class _WeightlessMode(TorchFunctionMode):
-    """Makes the tensors that parameters start as on the meta device.
-
-    Narrower than ``torch.device("meta")``, under which RegNet cannot be built: it reads widths back from
-    tensors.
-    """
-
-    _STARTS = (torch.empty, torch.zeros, torch.ones)
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func in self._STARTS and kwargs.get("device") is None:
-            kwargs["device"] = "meta"
-        return func(*args, **kwargs)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from tl_app.backbones.staged import StagedNetwork
+from tl_app.backbones.staged import StagedNetwork, layout_of
 from tl_app.errors import ResourceError
 from tl_app.files import write_atomically
 from tl_app.transfer.distillation import Imitation
@@ -127,16 +127,22 @@ def is_finite(network: StagedNetwork, optimizer: torch.optim.Optimizer | None, d
     return all(bool(torch.isfinite(tensor.detach()).all()) for tensor in tensors)
 
 
-def load_weights(path: Path, network: StagedNetwork) -> None:
+def load_weights(path: Path, network: StagedNetwork, *, head: bool = True) -> None:
     """Copies the weights in ``path`` into the network, in place; others stay as they are.
+
+    Args:
+        path: The file.
+        network: With the same stages.
+        head: Whether it has the same head too, whose weights are then copied.
 
     Raises:
         ResourceError: The file is missing or damaged.
     """
     own = network.net.state_dict()
+    of_head = f"net.{layout_of(network.name).classifier}."
     with _open(path) as file, torch.no_grad():
         for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
-            if name.startswith("net."):
+            if name.startswith("net.") and (head or not name.startswith(of_head)):
                 own[name.removeprefix("net.")].copy_(file.get_tensor(name))
 
 
@@ -214,16 +220,16 @@ def load_optimizer(
                 optimizer.state[parameter][slot] = value.to(parameter.device if fused else "cpu", copy=True)
 
 
-def load_best(folder: Path, network: StagedNetwork) -> bool:
-    """Copies a run's best model into the network; False before the first epoch is done.
+def load_best(folder: Path, network: StagedNetwork, *, head: bool = True) -> bool:
+    """Copies a run's best model into the network, as :func:`load_weights` does; False before the first epoch is done.
 
     Raises:
         ResourceError: A file is missing or damaged.
     """
     while (position := read_position(folder / LAST)) and position.best_file:
         try:
-            load_weights(folder / START, network)
-            load_weights(folder / position.best_file, network)
+            load_weights(folder / START, network, head=head)
+            load_weights(folder / position.best_file, network, head=head)
             return True
         except ResourceError:
             # A run under way may have found a better one and dropped this one in between.

@@ -31,6 +31,7 @@ from tl_app.engine.teacher import Teacher
 from tl_app.events import CheckpointSaved, EpochDone, Event, Notice, StepDone
 from tl_app.transfer.distillation import Imitation
 from tl_app.transfer.freezing import train_mode
+from tl_app.transfer.heads import first_linear
 from tl_app.transfer.losses import CROSS_ENTROPY, LabelLoss
 from tl_app.transfer.optimisers import clip_gradients, set_rates
 from tl_app.transfer.recipes import Phase
@@ -185,7 +186,7 @@ def _close(training: Training, result: Evaluation, rate: float, epoch_seconds: f
     position.epoch, position.step_in_epoch = done.epoch, 0
     position.seen, position.loss_sum, position.correct = 0, 0.0, 0
     if done.is_best:
-        with folded(training.network.classifier, training.standard):
+        with folded(first_linear(training.network), training.standard):
             training.best = checkpoints.weights(training.network, position.depth)
         position.best_epoch, position.best_accuracy, position.best_loss = (
             done.epoch,

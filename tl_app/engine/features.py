@@ -25,8 +25,10 @@ from tl_app.engine.boundary import BoundaryStore
 from tl_app.engine.device import move, resolve_device
 from tl_app.engine.frozen import Frozen
 from tl_app.engine.inputs import Sampling
+from tl_app.engine.source import source_of
 from tl_app.events import Event
 from tl_app.memory import keep_memory
+from tl_app.transfer.heads import LINEAR, plainest
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ def pooled_features(
         Interrupted: ``stop`` said so; what was computed is found again next time.
     """
     keep_memory()
-    config = dataclasses.replace(config, recipe="head", freeze=None)
+    start = source_of(config)
+    head = plainest(start.head, start.backbone) if start is not None else LINEAR
+    config = dataclasses.replace(config, recipe="head", freeze=None, head=head.kind, pooling=head.pooling)
     filled, preprocessing = setup.resolve(config, len(index.used("train")))
     device = resolve_device(config.device)
     network = yield from setup.start_network(filled, len(index.classes), stop)

@@ -80,6 +80,12 @@ class Frozen:
         """Hash of the frozen stages' weights."""
         return weights_hash(split(self.network, self.depth)[0])
 
+    @property
+    def cut(self) -> int | str:
+        """Where the network is cut: the depth, and how the last stage ends where that is not torchvision's way."""
+        whole = self.depth == len(self.network.stages) and self.network.ending != "own"
+        return f"{self.depth} {self.network.ending}" if whole else self.depth
+
     @functools.cached_property
     def form(self) -> Form:
         """Measured the first time that these stages are used on this machine, and remembered."""
@@ -87,7 +93,7 @@ class Frozen:
             return self.chosen
         many = self.images >= ENOUGH_FOR_OPENVINO and openvino.is_installed()
         preprocessing = self.photos.store.preprocessing.to_dict()
-        what = f"form {self.weights} {self.network.name} {self.depth} {self.precision} {many} {preprocessing}"
+        what = f"form {self.weights} {self.network.name} {self.cut} {self.precision} {many} {preprocessing}"
         return Form(**speeds.remembered(what, self.device, lambda: dataclasses.asdict(self._measured())))
 
     @functools.cached_property
@@ -135,7 +141,7 @@ class Frozen:
             {
                 "format": _FORMAT,
                 "backbone": self.network.name,
-                "stages": self.depth,
+                "stages": self.cut,
                 "weights": self.weights,
                 "preprocessing": self.photos.store.preprocessing.to_dict(),
                 "view": None if plain else [sampling.augmentation.text, sampling.seed, view],
@@ -170,5 +176,5 @@ class Frozen:
                 prefix(torch.zeros(1, 3, size, size, device="meta"))
             return float(counter.get_total_flops())
 
-        what = f"operations {self.network.name} {self.depth} {size}"
+        what = f"operations {self.network.name} {self.cut} {size}"
         return float(speeds.remembered(what, torch.device("cpu"), count))

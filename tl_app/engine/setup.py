@@ -14,7 +14,7 @@ import torch
 from tl_app import words
 from tl_app.backbones.bundled import BETTER
 from tl_app.backbones.catalogue import BackboneSpec, get_backbone
-from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork, build, replace_head, stage_parameters
+from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork, stage_parameters
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, Photo
 from tl_app.data.store import PhotoStore, Preprocessing
@@ -27,7 +27,7 @@ from tl_app.engine.source import Source
 from tl_app.errors import DataError
 from tl_app.events import Event, Notice
 from tl_app.references import RUN_PREFIX
-from tl_app.transfer import recipes
+from tl_app.transfer import heads, recipes
 from tl_app.transfer.starts import averaged
 
 _NAMED = 20  # photos that cannot be decoded after all, named one by one
@@ -53,9 +53,11 @@ def resolve(config: TrainConfig, train_photos: int) -> tuple[TrainConfig, Prepro
     spec = get_backbone(start.backbone if start else config.backbone)
     device = resolve_device(config.device)
     resolve_precision(config.precision, device)
-    stages = len(stage_parameters(spec.name)) - 1  # the last entry is the head
-    preprocessing = preprocessing_of(config)
     config = dataclasses.replace(config, backbone=spec.name)
+    if start is not None:
+        start.check_head(heads.head_of(config))
+    stages = len(stage_names(config))
+    preprocessing = preprocessing_of(config)
     filled = dataclasses.replace(
         recipes.resolve(config, stages, train_photos),
         weights=start.name if start else "random",
@@ -78,6 +80,16 @@ def preprocessing_of(config: TrainConfig) -> Preprocessing:
     size = config.image_size or native.crop
     spec.check_image_size(size)
     return native if size == native.crop else native.at(size)
+
+
+def stage_names(config: TrainConfig) -> list[str]:
+    """The stages in front of the head that the settings ask for.
+
+    Raises:
+        UsageError: The backbone does not go with that head.
+    """
+    ending = heads.ending_for(heads.head_of(config), config.backbone)
+    return [name for name, _ in stage_parameters(config.backbone, ending)[:-1]]
 
 
 def _batchnorm(config: TrainConfig, start: Source | None) -> str:
@@ -106,7 +118,7 @@ def start_network(
         yield Notice("Nothing is shared with a source task: all layers begin for this task alone.")
         with GENERATOR_LOCK:
             torch.manual_seed(config.seed)
-            return build(config.backbone, num_classes=classes, image_size=config.image_size)
+            return empty_network(config, classes)
     if start.choice is not None and start.choice.bundled:
         yield Notice(BETTER)
     yield from source.fetched(start, stop)
@@ -117,7 +129,7 @@ def start_network(
     yield from averaged(network, share, start.load)
     with GENERATOR_LOCK:
         torch.manual_seed(config.seed)
-        replace_head(network, classes)
+        heads.put_head(network, heads.head_of(config), classes)
     yield Notice(_shared(network, start, share))
     return network
 
@@ -135,7 +147,8 @@ def _shared(network: StagedNetwork, start: Source, share: float) -> str:
 
 def empty_network(config: TrainConfig, classes: int) -> StagedNetwork:
     """The network of a run without meaningful weights, to load a checkpoint into."""
-    return build(config.backbone, num_classes=classes, image_size=config.image_size)
+    head = heads.head_of(config)
+    return heads.build(config.backbone, head, num_classes=classes, image_size=config.image_size)
 
 
 def read_photos(

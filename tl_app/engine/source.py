@@ -12,7 +12,7 @@ from pathlib import Path
 from tl_app import runs
 from tl_app.backbones import weights as pretrained
 from tl_app.backbones.catalogue import WeightChoice, find_weights, get_backbone
-from tl_app.backbones.staged import StagedNetwork, build
+from tl_app.backbones.staged import StagedNetwork
 from tl_app.config import AUTO, TrainConfig
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import checkpoints
@@ -21,6 +21,7 @@ from tl_app.errors import UsageError
 from tl_app.events import Event, Notice
 from tl_app.references import BACKBONE_PREFIX, RUN_PREFIX
 from tl_app.runs import RunInfo
+from tl_app.transfer.heads import LINEAR, Head, build, ending_for, head_of, plainest
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Source:
         preprocessing: What they were made for.
         lineage: The tasks that they come from, oldest first.
         classes: Outputs of their own head; None for the published number.
+        head: Of their own.
         choice: When they are published or bundled ones.
         run: When they are a run's.
     """
@@ -42,6 +44,7 @@ class Source:
     preprocessing: Preprocessing
     lineage: tuple[str, ...]
     classes: int | None = None
+    head: Head = LINEAR
     choice: WeightChoice | None = None
     run: Path | None = None
 
@@ -52,10 +55,26 @@ class Source:
 
     def network(self, image_size: int) -> StagedNetwork:
         """A network that the weights can be loaded into, with random ones."""
-        return build(self.backbone, num_classes=self.classes, image_size=image_size)
+        return build(self.backbone, self.head, num_classes=self.classes, image_size=image_size)
+
+    def check_head(self, head: Head) -> None:
+        """Whether a target model can have that head on these weights.
+
+        Raises:
+            UsageError: It sits behind layers that they have no values for.
+        """
+        wanted = ending_for(head, self.backbone)
+        if wanted == "own" and plainest(self.head, self.backbone).kind != "linear":
+            raise UsageError(
+                f"The run '{Path(str(self.run)).name}' has an mlp head in place of the last layers of {self.backbone}, "
+                f"which a {head.kind} head needs.",
+                remedy="Choose head 'mlp', or other weights.",
+            )
 
     def load(self, network: StagedNetwork) -> list[Notice]:
         """Fills a network that :meth:`network` built; returns what to know of the weights.
+
+        The head of a run stays random: it is for other classes, or for photos of another size.
 
         Raises:
             ResourceError: The file is damaged.
@@ -64,7 +83,7 @@ class Source:
         notices: list[Notice] = []
         if self.choice is not None:
             pretrained.load_pretrained(network, self.choice, on_notice=notices.append)
-        elif self.run is None or not checkpoints.load_best(self.run / "checkpoints", network):
+        elif self.run is None or not checkpoints.load_best(self.run / "checkpoints", network, head=False):
             raise UsageError(f"There is no model in {self.run}.", remedy="Choose another run to start from.")
         return notices
 
@@ -143,5 +162,6 @@ def _of_run(text: str) -> Source:
         preprocessing=Preprocessing.from_dict(info.preprocessing),
         lineage=info.lineage,
         classes=len(info.classes),
+        head=head_of(info.config),
         run=info.path,
     )

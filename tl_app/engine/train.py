@@ -44,6 +44,7 @@ from tl_app.files import remove_leftovers
 from tl_app.memory import keep_memory
 from tl_app.transfer.extensions import Extension, first_of, phases_of
 from tl_app.transfer.freezing import set_depth
+from tl_app.transfer.heads import Cosine, first_linear
 from tl_app.transfer.optimisers import build_optimizer
 from tl_app.transfer.standardise import Standardise, fold, measured
 
@@ -191,11 +192,14 @@ def _enter(training: Training, number: int) -> Generator[Event, None, None]:
     training.objective = objective_of(training, phase)
     _build_optimizer(training, number)
     position.phase, position.depth = number, min(position.depth, phase.frozen_stages)
+    if phase.frozen_stages == len(network.stages) and not position.step:
+        yield from _start_prototypes(training)
 
 
 def _fold(training: Training, standard: Standardise) -> None:
-    assert isinstance(training.network.classifier, nn.Linear)
-    fold(training.network.classifier, standard)
+    layer = first_linear(training.network)
+    assert layer is not None
+    fold(layer, standard)
 
 
 def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
@@ -239,33 +243,44 @@ def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
 
 
 def _standardise(training: Training) -> Generator[Event, None, None]:
-    """Puts standardised features in front of a head that is a linear layer over a feature vector."""
-    inputs, network = training.inputs, training.network
-    assert inputs is not None and training.suffix is not None
-    if not isinstance(network.classifier, nn.Linear) or network.classifier.bias is None:
+    """Puts standardised features in front of a head that begins with a linear layer."""
+    assert training.suffix is not None
+    if first_linear(training.network) is None:
         return
     if training.standard is None:
         training.standard = yield from with_progress(
             "measuring features", "photos", lambda report: _measured(training, report)
         )
-    training.suffix = nn.Sequential(training.standard, training.suffix)
+    training.suffix = nn.Sequential(nn.Flatten(1), training.standard, training.suffix)
 
 
 def _measured(training: Training, report: Report) -> Standardise:
-    inputs, total = training.inputs, len(training.photos.train)
+    return measured(features for features, _ in _features(training, report)).to(training.device)
+
+
+def _start_prototypes(training: Training) -> Generator[Event, None, None]:
+    """Lets a fresh cosine head begin with the mean feature of each class; saved, so that a rollback finds them."""
+    head = training.network.classifier
+    if not isinstance(head, Cosine):
+        return
+    yield from with_progress(
+        "measuring features", "photos", lambda report: head.start_from(lambda: _features(training, report))
+    )
+    yield save(training)
+
+
+def _features(training: Training, report: Report) -> Iterator[tuple[Tensor, Tensor]]:
+    """What the head is given for each training photo, with labels; all stages are frozen."""
+    inputs, done = training.inputs, 0
     assert inputs is not None
-
-    def features() -> Iterator[Tensor]:
-        done = 0
-        for rows, _ in inputs.train(0, 0):
-            if training.stop():
-                raise Interrupted("Measuring the features was stopped.")
-            done += len(rows)
-            report(done, total)
-            with torch.inference_mode():
-                yield inputs.to_boundary(rows)
-
-    return measured(features()).to(training.device)
+    for rows, labels in inputs.train(0, 0):
+        if training.stop():
+            raise Interrupted("Measuring the features was stopped.")
+        done += len(rows)
+        report(done, len(training.photos.train))
+        with torch.inference_mode():
+            features = inputs.to_boundary(rows)
+        yield features, labels
 
 
 def _build_optimizer(training: Training, number: int) -> None:

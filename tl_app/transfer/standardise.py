@@ -1,4 +1,4 @@
-"""Standardised features in front of a linear head, and the head folded back so that it takes features as they are.
+"""Standardised features in front of a head's first linear layer, and the layer folded back to take them as they are.
 
 Features of a frozen backbone differ in scale by orders of magnitude; an optimiser with one learning rate serves them
 better when each has mean 0 and variance 1. Knows nothing of where features come from.
@@ -41,12 +41,19 @@ class Standardise(nn.Module):
 def measured(batches: Iterable[Tensor]) -> Standardise:
     """Means and standard deviations over all rows of some batches of features, each (B, D) with D features.
 
+    Maps (B, C, H, W) are measured channel by channel, over all photos and places: a place has seen too few photos for
+    figures of its own. The result is then for maps laid out in rows of C · H · W features.
+
     Raises:
         ValueError: There is no batch.
     """
     count, total, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    places = 1
     for batch in batches:
         features = batch.detach().cpu().double()
+        if features.ndim == 4:
+            places = features.shape[2] * features.shape[3]
+            features = features.movedim(1, -1).flatten(0, 2)
         count += len(features)
         total = total + features.sum(0)
         squares = squares + (features * features).sum(0)
@@ -55,7 +62,8 @@ def measured(batches: Iterable[Tensor]) -> Standardise:
     mean = total / count
     deviation = (squares / count - mean * mean).clamp_min(0).sqrt()
     floor = max(_SMALLEST_SHARE * deviation.mean().item(), 1e-6)
-    return Standardise(mean.float(), (1 / deviation.clamp_min(floor)).float())
+    scale = 1 / deviation.clamp_min(floor)
+    return Standardise(*(each.float().repeat_interleave(places) for each in (mean, scale)))
 
 
 def fold(classifier: nn.Linear, standard: Standardise) -> None:
@@ -67,12 +75,12 @@ def fold(classifier: nn.Linear, standard: Standardise) -> None:
 
 
 @contextmanager
-def folded(classifier: nn.Module, standard: Standardise | None) -> Iterator[None]:
+def folded(classifier: nn.Linear | None, standard: Standardise | None) -> Iterator[None]:
     """:func:`fold` for as long as the block lasts; nothing happens without a ``standard``."""
     if standard is None:
         yield
         return
-    assert isinstance(classifier, nn.Linear)
+    assert classifier is not None
     weight, bias = classifier.weight.data, classifier.bias.data
     try:
         classifier.weight.data, classifier.bias.data = _folded(classifier, standard)
