@@ -48,6 +48,11 @@ def check(config: TrainConfig) -> None:
             f"A teacher is for a network that is trained as a whole, but recipe '{config.recipe}' was asked for.",
             "Recipes with a teacher: full, scratch, pretrain.",
         )
+    if config.soup == 1:
+        raise UsageError(
+            "A checkpoint soup of one epoch is no average.",
+            "Allowed: 2 to 10 epochs; 0 for none.",
+        )
     if config.blockwise_epochs and not config.teacher:
         raise UsageError(
             f"{config.blockwise_epochs} block-wise epochs were asked for, but no teacher whose blocks are imitated.",

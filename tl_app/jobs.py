@@ -126,7 +126,7 @@ class Job:
             self._snapshot.apply(event)
             now = self._snapshot.state
         if isinstance(event, Finished):
-            result = _result(self.path, self._snapshot, event)
+            result = result_of(self.path, self._snapshot, event)
             write_json(self.path / "metrics.json", dataclasses.asdict(result))
         if now != state or isinstance(event, EpochDone | CheckpointSaved | Finished):
             self._status("running" if now == "stopping" else now, "")
@@ -307,7 +307,8 @@ def scanned(config: TrainConfig, listener: Listener | None) -> DatasetIndex:
     return scan(config.data, val_fraction=config.val_fraction, seed=config.seed, on_progress=report)
 
 
-def _result(path: Path, snapshot: Snapshot, end: Finished) -> TrainResult:
+def result_of(path: Path, snapshot: Snapshot, end: Finished) -> TrainResult:
+    """What is said of a run that ended, from its folder and the events."""
     index, info = DatasetIndex.read_manifest(path / "manifest.csv"), runs.open_run(path, path.parent)
     return TrainResult(
         run=str(path),
@@ -331,4 +332,5 @@ def _result(path: Path, snapshot: Snapshot, end: Finished) -> TrainResult:
         lineage=list(info.lineage),
         shared_layers=list(info.shared_layers),
         task_layers=list(info.task_layers),
+        combined=snapshot.combined.model if snapshot.combined is not None else "",
     )

@@ -103,13 +103,15 @@ class TrainResult:
         run: The run folder's path; every command and function that takes a run takes it.
         state: ``completed`` or ``stopped``.
         best_epoch: Counted from 1; 0 when no epoch was done, and accuracy and loss are then None.
-        val_accuracy: Of the best epoch, 0 to 1.
+        val_accuracy: Of the best epoch, or of the model in ``combined``, 0 to 1. Each was chosen by the validation
+            photos, so it is a little optimistic.
         epochs: How many were done.
         seconds: Training time, over all resumes.
         images_per_second: Training photos per second of training time, evaluation included.
         lineage: The tasks that the weights come from, oldest first; the last one is the run's own.
         shared_layers: Stages that began as the source task's.
         task_layers: What began for this task alone.
+        combined: What the model is made of when it is not that of one epoch: ``soup of epochs 5 and 7``, or a blend.
     """
 
     run: str
@@ -133,6 +135,7 @@ class TrainResult:
     lineage: list[str] = field(default_factory=list)
     shared_layers: list[str] = field(default_factory=list)
     task_layers: list[str] = field(default_factory=list)
+    combined: str = ""
 
 
 def create_run(

@@ -27,12 +27,13 @@ def trainer(photos: Path) -> Trainer:
     def start(folder: Path, stop: Callable[[], bool] = lambda: False, **settings: Any) -> Iterator[Event]:
         chosen = {
             "backbone": "mobilenet_v3_small",
+            "weights": "random",
             "recipe": "full",
             "epochs": 2,
             "batch_size": 6,
             **settings,
         }
-        config = TrainConfig(data=str(photos), weights="random", image_size=32, **chosen)
+        config = TrainConfig(data=str(photos), image_size=32, **chosen)
         filled, preprocessing = resolve(config, len(index.used("train")))
         folder.mkdir(exist_ok=True)
         return train(filled, index, preprocessing, folder, stop=stop)

@@ -37,10 +37,12 @@ from tl_app.engine.evaluate import to_input
 from tl_app.engine.frozen import Frozen
 from tl_app.engine.inputs import Inputs, Sampling, from_photos
 from tl_app.engine.objective import meet_teacher, objective_of
+from tl_app.engine.soup import make_soup
 from tl_app.errors import DivergedError, Interrupted
 from tl_app.events import Event, Finished, Notice, PhaseStarted, RolledBack
 from tl_app.files import remove_leftovers
 from tl_app.memory import keep_memory
+from tl_app.transfer.averages import Average
 from tl_app.transfer.freezing import set_depth
 from tl_app.transfer.optimisers import build_optimizer
 from tl_app.transfer.recipes import plan
@@ -79,6 +81,8 @@ def train(
                 with contextlib.suppress(NotFinite):  # then the last good checkpoint is what to go on from
                     yield save(training)
                 break
+    if reason == "completed" and training.config.soup and not (yield from _add_soup(training)):
+        reason = "stopped"
     yield _finished(training, reason)
 
 
@@ -139,9 +143,15 @@ def _run_phase(training: Training, phase: int) -> Generator[Event, None, bool]:
                 if not (yield from run_epoch(training, phase)):
                     return False
             except NotFinite:
-                yield _roll_back(training)
-                _build_optimizer(training, phase)
+                yield _roll_back(training, phase)
     return True
+
+
+def _add_soup(training: Training) -> Generator[Event, None, bool]:
+    """Averages the best epochs where that gains; returns False when it was stopped."""
+    if training.inputs is None:  # resumed after the last step
+        yield from _enter(training, len(training.phases) - 1)
+    return (yield from make_soup(training))
 
 
 def _enter(training: Training, number: int) -> Generator[Event, None, None]:
@@ -246,10 +256,21 @@ def _build_optimizer(training: Training, number: int) -> None:
         checkpoints.load_optimizer(
             training.folder / LAST, training.network, training.imitation, training.optimizer
         )
+    _begin_average(training, number)
 
 
-def _roll_back(training: Training) -> RolledBack:
-    """Restores the last good checkpoint at half the learning rate.
+def _begin_average(training: Training, number: int) -> None:
+    """The running average of what the phase trains, with its saved state; each phase begins one of its own."""
+    training.average = None
+    if training.config.ema:
+        live = checkpoints.live_weights(training.network, training.phases[number].frozen_stages)
+        training.average = Average(live, training.config.ema)
+        if training.position.phase == number:
+            training.average.load(checkpoints.load_average(training.folder / LAST))
+
+
+def _roll_back(training: Training, number: int) -> RolledBack:
+    """Restores the last good checkpoint at half the learning rate, and the optimiser that belongs to it.
 
     Raises:
         DivergedError: The rate was halved before.
@@ -269,7 +290,16 @@ def _roll_back(training: Training) -> RolledBack:
     restored = checkpoints.read_position(training.folder / LAST)
     assert restored is not None
     restored.seconds, restored.lr_scale = training.tick(), 0.5
-    training.position, training.best = restored, None
+    known_plan, training.position = training.position.plan, restored
+    training.unsaved.clear()
+    _build_optimizer(training, number)
+    if restored.phase != number:  # made before this phase began, with the head as the one before had it
+        standard = checkpoints.load_standard(training.folder / LAST)
+        if standard is not None:
+            assert isinstance(training.network.classifier, nn.Linear)
+            fold(training.network.classifier, standard)
+        restored.phase, restored.plan = number, known_plan
+        restored.depth = min(restored.depth, training.phases[number].frozen_stages)
     return RolledBack(restored.step, restored.epoch, "the loss was not a number; the learning rate is halved")
 
 
