@@ -30,7 +30,7 @@ LAYERS: list[set[str]] = [
     {"transfer"},
     {"engine"},
     {"history", "reproduce", "locks", "snapshot", "predictor", "plots"},
-    {"evaluation", "jobs", "probing"},
+    {"evaluation", "jobs", "probing", "blending"},
     {"api", "rows", "terminal"},
     {"cli", "ui"},
     {"__main__", "__init__"},

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tl_app.api import (
+        blend,
         evaluate,
         inspect,
         list_backbones,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         resume,
         train,
     )
+    from tl_app.blending import BlendResult
     from tl_app.config import TrainConfig
     from tl_app.errors import DataError, ResourceError, UsageError, UserError
     from tl_app.evaluation import EvaluationResult
@@ -37,9 +39,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     **dict.fromkeys(
-        "evaluate inspect list_backbones list_runs load_predictor predict pretrain probe resume train".split(),
+        "blend evaluate inspect list_backbones list_runs load_predictor predict pretrain probe resume train".split(),
         "api",
     ),
+    "BlendResult": "blending",
     "TrainConfig": "config",
     **dict.fromkeys(("DataError", "ResourceError", "UsageError", "UserError"), "errors"),
     "EvaluationResult": "evaluation",
@@ -50,6 +53,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BlendResult",
     "DataError",
     "EvaluationResult",
     "Prediction",
@@ -63,6 +67,7 @@ __all__ = [
     "UserError",
     "Worker",
     "__version__",
+    "blend",
     "evaluate",
     "inspect",
     "list_backbones",

@@ -24,6 +24,20 @@ def python_lines(config: TrainConfig) -> str:
     return f"import tl_app\n\nresult = tl_app.train({config.data!r}{settings})"
 
 
+def blend_command(blended: tuple[str, float] | None) -> str:
+    """What the command of a blended run ends with: a line that blends the run of the first; empty for a training."""
+    return (
+        ""
+        if blended is None
+        else "\n" + shlex.join(["tl-app", "blend", blended[0], "--alpha", f"{blended[1]:g}"])
+    )
+
+
+def blend_lines(blended: tuple[str, float] | None) -> str:
+    """The same for the Python lines."""
+    return "" if blended is None else f"\nblend = tl_app.blend({blended[0]!r}, {blended[1]:g})"
+
+
 def _changed(config: TrainConfig) -> dict[str, Any]:
     """Settings that differ from their defaults, and always the ones that matter most."""
     always = {"backbone", "recipe", "seed"}

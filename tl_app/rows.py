@@ -33,7 +33,7 @@ def backbone(spec: Any) -> dict[str, Any]:
 
 def run(info: Any) -> dict[str, Any]:
     """What a run's folder says, and the command that repeats it."""
-    from tl_app.reproduce import command_line
+    from tl_app.reproduce import blend_command, command_line
 
     return {
         "run": str(info.path),
@@ -54,5 +54,5 @@ def run(info: Any) -> dict[str, Any]:
         "lineage": list(info.lineage),
         "shared_layers": list(info.shared_layers),
         "task_layers": list(info.task_layers),
-        "command": command_line(info.asked),
+        "command": command_line(info.asked) + blend_command(info.blended),
     }

@@ -15,7 +15,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,9 @@ from tl_app.files import write_json
 if TYPE_CHECKING:
     from tl_app.data.index import DatasetIndex
 
+PROBE = (
+    "probe.safetensors"  # in checkpoints/: a head trained alone, on the source's stages, before those moved
+)
 _FORMAT = 1
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what reading a spoilt folder raises
 _NAME = re.compile(r"[\w][\w .+=@-]{0,99}")
@@ -46,6 +49,7 @@ class RunInfo:
         lineage: The tasks that its weights come from, oldest first; the last one is its own.
         val_accuracy: Of the best epoch, 0 to 1; None before the first.
         message: What to know of the state, such as why it failed.
+        blended: The run that it is a blend of, by name, with the share α of its tuned model; None for a training.
     """
 
     path: Path
@@ -63,6 +67,7 @@ class RunInfo:
     val_loss: float | None
     seconds: float
     message: str
+    blended: tuple[str, float] | None = None
 
     @property
     def name(self) -> str:
@@ -88,6 +93,11 @@ class RunInfo:
     def task_layers(self) -> tuple[str, ...]:
         """What began for this task alone: the head, and after a random start all stages."""
         return (*(self.stages if self.config.is_random else ()), "head")
+
+    @property
+    def has_probe(self) -> bool:
+        """Whether it trained the head alone first, so that its tuned model can be blended with that probe."""
+        return not self.is_running and (self.path / "checkpoints" / PROBE).is_file()
 
     @property
     def resumable(self) -> bool:
@@ -148,6 +158,8 @@ def create_run(
     stages: list[str],
     lineage: Sequence[str],
     index: DatasetIndex,
+    blended: tuple[str, float] | None = None,
+    fill: Callable[[Path], None] | None = None,
 ) -> Path:
     """Makes a run's folder in one step: it is there with configuration and manifest, or not at all.
 
@@ -160,6 +172,8 @@ def create_run(
         stages: The names of the backbone's stages.
         lineage: The tasks that the start weights come from, oldest first.
         index: The photos; saved as the manifest.
+        blended: The run and the share that it is made of, when no training makes it.
+        fill: Puts more into the folder before it gets its name.
 
     Raises:
         UsageError: The name is taken or not usable.
@@ -189,9 +203,13 @@ def create_run(
             "stages": stages,
             "lineage": [*lineage, task_name(config.data)],
         }
+        if blended is not None:
+            values["blended"] = list(blended)
         write_json(temporary / "config.json", values)
         index.write_manifest(temporary / "manifest.csv")
         write_status(temporary, "starting", "")
+        if fill is not None:
+            fill(temporary)
         return _settle(temporary, runs_dir, name, automatic)
     except OSError as error:
         raise ResourceError(
@@ -326,6 +344,7 @@ def _read(path: Path) -> RunInfo:
         val_loss=status.get("val_loss"),
         seconds=status.get("seconds", 0.0),
         message=message,
+        blended=(str(blended[0]), float(blended[1])) if (blended := values.get("blended")) else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The running average of the weights: what is evaluated and kept, while training goes on with the weights themselves."""
+"""The running average of the weights: it is evaluated and kept, while training goes on with the weights."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import torch
 from tests.engine.conftest import Trainer, tensors
 from tests.engine.test_train import assert_same, train_until
 from tl_app.engine import epoch, step
-from tl_app.engine.checkpoints import LAST, PROBE
+from tl_app.engine.checkpoints import LAST
 from tl_app.events import EpochDone, Event, RolledBack
+from tl_app.runs import PROBE
 from tl_app.transfer.recipes import Phase
 
 BUNDLED = {"backbone": "bundled", "weights": "default"}  # features that a head can learn from

@@ -1,4 +1,4 @@
-"""The mean of the best epochs at the end of a run: which go in, what is kept on disk, and that a kill changes nothing."""
+"""The mean of the best epochs at the end of a run: what goes in, what is kept, and that a kill changes nothing."""
 
 from __future__ import annotations
 

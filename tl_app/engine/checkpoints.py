@@ -21,14 +21,12 @@ from torch import Tensor, nn
 from tl_app.backbones.staged import StagedNetwork
 from tl_app.errors import ResourceError
 from tl_app.files import write_atomically
+from tl_app.runs import PROBE
 from tl_app.transfer.distillation import Imitation
-from tl_app.transfer.standardise import Standardise
+from tl_app.transfer.standardise import Standardise, fold
 
 START = "start.safetensors"
 LAST = "last.safetensors"
-PROBE = (
-    "probe.safetensors"  # the head at the end of a phase that trained it alone; its stages are the start's
-)
 _SOUP = "best-soup.safetensors"
 _NET, _IMITATION, _AVERAGE = "net.", "imitation.", "average."
 
@@ -267,6 +265,35 @@ def load_optimizer(
                 # Copied, or the file would stay mapped; fused kernels want the step count beside the weights.
                 fused = optimizer.defaults.get("fused")
                 optimizer.state[parameter][slot] = value.to(parameter.device if fused else "cpu", copy=True)
+
+
+def load_probe(folder: Path, network: StagedNetwork) -> int:
+    """Copies the source's stages and the head that was trained alone on them into the network; returns its epoch.
+
+    Raises:
+        ResourceError: A file is missing or damaged.
+    """
+    load_weights(folder / START, network)
+    load_weights(folder / PROBE, network)
+    with _open(folder / PROBE) as file:
+        return int(file.metadata()["epoch"])
+
+
+def load_end(folder: Path, network: StagedNetwork) -> None:
+    """Copies a run's last model into the network, whether it is its best or not; averaged where that is the model.
+
+    Raises:
+        ResourceError: A file is missing or damaged.
+    """
+    load_weights(folder / START, network)
+    load_weights(folder / LAST, network)
+    live, standard = live_weights(network, 0), load_standard(folder / LAST)
+    with torch.no_grad():
+        for name, value in load_average(folder / LAST).items():
+            live[name].copy_(value)
+    if standard is not None:
+        assert isinstance(network.classifier, nn.Linear)
+        fold(network.classifier, standard)
 
 
 def load_best(folder: Path, network: StagedNetwork) -> bool:

@@ -27,6 +27,7 @@ from tl_app.engine.inputs import Inputs, Photos, logits_of
 from tl_app.engine.step import Objective, accumulate, within_memory
 from tl_app.engine.teacher import Teacher
 from tl_app.events import CheckpointSaved, EpochDone, Event, Notice, StepDone
+from tl_app.runs import PROBE
 from tl_app.transfer.averages import Average
 from tl_app.transfer.distillation import Imitation
 from tl_app.transfer.freezing import train_mode
@@ -211,7 +212,7 @@ def _keep_probe(training: Training, phase: int) -> None:
         [each.frozen_stages for each in training.phases[phase + 1 :]],
     )
     if training.position.depth == stages and freed and freed[0] < stages:
-        path = training.folder / checkpoints.PROBE
+        path = training.folder / PROBE
         checkpoints.save_weights(path, _model(training), epoch=training.position.epoch)
 
 

@@ -1,4 +1,4 @@
-"""Several sets of weights made into one: a running average of a training, the mean of some epochs, a blend of two models.
+"""Several sets of weights made into one: the running average of a training, a mean of epochs, a blend of two models.
 
 BatchNorm's running means and variances are treated as weights are. Where they move, those of an average are no more
 than an estimate; it is a close one for epochs of one run, and whoever keeps an average measures it first. Knows
@@ -42,7 +42,8 @@ class Average:
         """
         decay = min(self._decay, (1 + before) / (10 + before))
         live = [tensor.detach() for tensor in self._live.values()]
-        get_ema_multi_avg_fn(decay)(list(self._values.values()), live, before)
+        update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        update(list(self._values.values()), live, before)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -78,7 +79,8 @@ def mean_with(mean: Mapping[str, Tensor], more: Mapping[str, Tensor], count: int
     result = {name: tensor.clone() for name, tensor in mean.items()}
     moved = [name for name, tensor in result.items() if tensor.is_floating_point()]
     if moved:
-        get_swa_multi_avg_fn()([result[name] for name in moved], [more[name] for name in moved], count)
+        take_in = get_swa_multi_avg_fn()  # type: ignore[no-untyped-call]
+        take_in([result[name] for name in moved], [more[name] for name in moved], count)
     return result
 
 

@@ -16,7 +16,8 @@ from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
 from tl_app.runs import RunInfo
 from tl_app.snapshot import snapshot_of
-from tl_app.ui import form, markup, status, theme
+from tl_app.ui import blend_panel, form, markup, status, theme
+from tl_app.ui.blend_panel import BlendPanel
 from tl_app.ui.blocks import figure, html
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace
@@ -31,6 +32,7 @@ TITLES = {
     "tl-delete": "Asks once more before anything is deleted.",
     "tl-really-delete": "Deletes the run's folder with its models. This cannot be undone.",
     "tl-cancel-delete": "Keeps the run.",
+    **blend_panel.TITLES,
 }
 
 
@@ -61,6 +63,7 @@ class _Parts:
     card: gr.HTML
     curves: gr.HTML
     notices: gr.HTML
+    blend: BlendPanel
     command: gr.Textbox
     python: gr.Textbox
     settings: gr.HTML
@@ -87,6 +90,8 @@ def build(work: Workspace) -> RunsTab:
     parts.delete.click(acts.ask, parts.open_name, [parts.delete, parts.confirm, parts.really], **quick)
     parts.cancel.click(acts.keep, None, [parts.delete, parts.confirm], **quick)
     parts.really.click(acts.delete, parts.open_name, [*parts.listed, *opened], **quick)
+    kept = blend_panel.bind(parts.blend, work, parts.open_name)
+    kept.success(acts.refresh, parts.open_name, parts.listed, **quick)
     return RunsTab(
         open_name=parts.open_name, use=parts.use, resume=parts.resume, listed=parts.listed, acts=acts
     )
@@ -124,6 +129,7 @@ def _lay_out() -> _Parts:
             elem_id="tl-opened-curves",
         )
         notices = html(elem_id="tl-opened-notices")
+        blend = blend_panel.lay_out()
         with gr.Row(equal_height=False):
             with gr.Column(min_width=320):
                 command = gr.Textbox(
@@ -161,6 +167,7 @@ def _lay_out() -> _Parts:
         card=card,
         curves=curves,
         notices=notices,
+        blend=blend,
         command=command,
         python=python,
         settings=settings,
@@ -221,8 +228,8 @@ class _Acts:
             status.card(snapshot),
             plots.curves(snapshot) if snapshot.step_points or snapshot.epoch_rows else None,
             markup.notices(snapshot.notices),
-            reproduce.command_line(info.asked),
-            reproduce.python_lines(info.asked),
+            reproduce.command_line(info.asked) + reproduce.blend_command(info.blended),
+            reproduce.python_lines(info.asked) + reproduce.blend_lines(info.blended),
             settings_table(info),
         )
 
