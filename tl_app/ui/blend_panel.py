@@ -26,7 +26,7 @@ _START = 0.5
 _STEP = 0.05
 _WHAT = (
     "Models between the source with the head of the first phase and the tuned one, weight by weight (WiSE-FT). "
-    "The middle often does better than either, most of all on photos unlike yours."
+    "One in the middle can do better than either, most of all on photos unlike yours."
 )
 
 TITLES = {
@@ -56,7 +56,7 @@ class BlendPanel:
 def lay_out() -> BlendPanel:
     """Puts the panel where it stands in the page; :func:`bind` brings it to life."""
     with gr.Column(visible=False, elem_id="tl-blend") as panel:
-        html(f"<h3>Blend with the source</h3>{markup.hint(_WHAT)}", elem_id="tl-blend-what")
+        html(f"<p><strong>Blend with the source</strong></p>{markup.hint(_WHAT)}", elem_id="tl-blend-what")
         measure = gr.Button("Measure blends", elem_id="tl-blend-measure")
         with gr.Row(visible=False, equal_height=False, elem_id="tl-blend-row") as row:
             with gr.Column(min_width=300):
@@ -76,12 +76,13 @@ def lay_out() -> BlendPanel:
     return BlendPanel(panel, measure, row, slider, keep, here, table)
 
 
-def bind(parts: BlendPanel, work: Workspace, open_name: gr.State) -> Any:
-    """Binds the panel's events; returns the one after which the list of runs is another."""
+def bind(parts: BlendPanel, work: Workspace, open_name: gr.State, opening: Sequence[Any]) -> Any:
+    """Binds the panel's events to its components and to those that open a run; returns that which makes a run."""
     acts = Acts(work)
     quick: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
     busy: dict[str, Any] = {"show_progress_on": [parts.here]}
-    open_name.change(acts.opened, open_name, parts.shown, **quick)
+    for opened in opening:
+        opened.success(acts.opened, open_name, parts.shown, **quick)
     parts.measure.click(acts.measure, open_name, parts.shown, show_progress_on=[parts.measure])
     parts.slider.input(acts.moved, [open_name, parts.slider], parts.here, **quick)
     parts.slider.release(acts.released, [open_name, parts.slider], parts.shown, **busy)

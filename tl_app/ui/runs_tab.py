@@ -85,12 +85,12 @@ def build(work: Workspace) -> RunsTab:
     acts = _Acts(work)
     quick = {"show_progress": "hidden"}
     opened = parts.opened
-    parts.table.select(acts.row_chosen, None, [parts.choice, *opened], **quick)
-    parts.choice.input(acts.open, parts.choice, opened, **quick)
+    chosen = parts.table.select(acts.row_chosen, None, [parts.choice, *opened], **quick)
+    picked = parts.choice.input(acts.open, parts.choice, opened, **quick)
     parts.delete.click(acts.ask, parts.open_name, [parts.delete, parts.confirm, parts.really], **quick)
     parts.cancel.click(acts.keep, None, [parts.delete, parts.confirm], **quick)
     parts.really.click(acts.delete, parts.open_name, [*parts.listed, *opened], **quick)
-    kept = blend_panel.bind(parts.blend, work, parts.open_name)
+    kept = blend_panel.bind(parts.blend, work, parts.open_name, [chosen, picked])
     kept.success(acts.refresh, parts.open_name, parts.listed, **quick)
     return RunsTab(
         open_name=parts.open_name, use=parts.use, resume=parts.resume, listed=parts.listed, acts=acts
