@@ -178,8 +178,9 @@ def test_the_command_and_the_python_lines_say_that_a_run_was_extended(photos: Pa
         " && tl-app extend 'my run-again' --epochs 2 --lr 0.002"
         " && tl-app extend 'my run-again' --epochs 1 --lr 0.001 --unfreeze 2 --lr-backbone 0.001"
     )
-    lines = reproduce.python_of(info).splitlines()
-    assert lines[-2:] == [
+    lines = reproduce.script_of(info).splitlines()
+    first = lines.index("result = tl_app.extend(result.run, epochs=2, lr=0.002)")
+    assert lines[first : first + 2] == [
         "result = tl_app.extend(result.run, epochs=2, lr=0.002)",
         "result = tl_app.extend(result.run, epochs=1, lr=0.001, unfreeze=2, lr_backbone=0.001)",
     ]

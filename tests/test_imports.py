@@ -31,7 +31,7 @@ LAYERS: list[set[str]] = [
     {"transfer"},
     {"engine"},
     {"history", "presets", "reproduce", "locks", "snapshot", "predictor", "plots", "preview"},
-    {"evaluation", "extending", "finding", "jobs", "probing", "decisions"},
+    {"evaluation", "extending", "finding", "jobs", "probing", "decisions", "blending"},
     {"api", "options", "rows", "terminal"},
     {"cli", "ui"},
     {"__main__", "__init__"},

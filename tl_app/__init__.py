@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tl_app.api import (
+        blend,
         evaluate,
         extend,
         inspect,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         save_preset,
         train,
     )
+    from tl_app.blending import BlendResult
     from tl_app.config import TrainConfig
     from tl_app.errors import DataError, ResourceError, UsageError, UserError
     from tl_app.evaluation import EvaluationResult
@@ -44,11 +46,12 @@ __version__ = "0.1.0"
 _HOMES = {
     **dict.fromkeys(
         (
-            "evaluate extend inspect list_backbones list_presets list_runs load_predictor lr_find predict pretrain "
-            "probe resume save_preset train"
+            "blend evaluate extend inspect list_backbones list_presets list_runs load_predictor lr_find predict "
+            "pretrain probe resume save_preset train"
         ).split(),
         "api",
     ),
+    "BlendResult": "blending",
     "TrainConfig": "config",
     **dict.fromkeys(("DataError", "ResourceError", "UsageError", "UserError"), "errors"),
     "EvaluationResult": "evaluation",
@@ -61,6 +64,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BlendResult",
     "DataError",
     "EvaluationResult",
     "Prediction",
@@ -76,6 +80,7 @@ __all__ = [
     "UserError",
     "Worker",
     "__version__",
+    "blend",
     "evaluate",
     "extend",
     "inspect",

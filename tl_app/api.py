@@ -21,6 +21,7 @@ from tl_app.snapshot import Snapshot, snapshot_of
 
 if TYPE_CHECKING:
     from tl_app.backbones.catalogue import BackboneSpec
+    from tl_app.blending import BlendResult
     from tl_app.caches import CacheInfo, Cleared
     from tl_app.data.index import DatasetIndex
     from tl_app.evaluation import EvaluationResult
@@ -213,6 +214,39 @@ def evaluate(
     from tl_app.evaluation import evaluate_run
 
     return evaluate_run(runs.open_run(run, _folder(runs_dir)), data, split, device)
+
+
+def blend(
+    run: str | Path,
+    alpha: float | None = None,
+    *,
+    name: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    device: str = "auto",
+    runs_dir: str | Path | None = None,
+) -> BlendResult:
+    """Measures models between a run's source with its first head and its tuned model (WiSE-FT), or keeps one of them.
+
+    The weights are (1 − α) · source with that head + α · tuned. It is for runs whose first phase trained the head
+    alone, such as those of recipe ``lp-ft``.
+
+    Args:
+        run: Its name in ``runs_dir``, or its path; it stays as it is.
+        alpha: None measures a few on the validation photos; a number, 0 to 1, makes a new finished run of that blend.
+        name: Of the new run; None for one made of the run's.
+        on_progress: Called with blends measured and blends in all.
+        device: Where to compute.
+        runs_dir: None for the user's own folder.
+
+    Raises:
+        UserError: There is no such run, it has nothing to blend, or its photos are gone.
+    """
+    from tl_app import blending
+
+    info, report = runs.open_run(run, _folder(runs_dir)), on_progress or (lambda *_: None)
+    if alpha is None:
+        return blending.blend_run(info, device=device, report=report)
+    return blending.keep_blend(info, float(alpha), _folder(runs_dir), name, device)
 
 
 def probe(

@@ -243,6 +243,33 @@ def evaluate(
 
 
 @app.command()
+def blend(
+    run: Run,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the tuned model, 0 to 1, to make a new run of; default: a table of a few."
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the new run; default: made up.")] = None,
+    device: Device = "auto",
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Blend a run's tuned model with its source and first head (WiSE-FT); for recipes lp-ft and gradual."""
+    from tl_app import terminal
+
+    def work() -> Any:
+        _import_torch()
+        with terminal.TrainDisplay() as display:
+            return api.blend(
+                run, alpha, name=name, on_progress=display.blending, device=device, runs_dir=runs_dir
+            )
+
+    _print(json, work, terminal.show_blend)
+
+
+@app.command()
 def probe(
     data: Data,
     backbone: Annotated[str, typer.Option(help=help_of("backbone"))] = TrainConfig.backbone,

@@ -73,6 +73,11 @@ def check(config: TrainConfig) -> None:
             f"A teacher is for a network that is trained as a whole, but recipe '{config.recipe}' was asked for.",
             "Recipes with a teacher: full, scratch, pretrain.",
         )
+    if config.soup == 1:
+        raise UsageError(
+            "A checkpoint soup of one epoch is no average.",
+            "Allowed: 2 to 10 epochs; 0 for none.",
+        )
     varied = [name for name in ("rotation", "erasing") if getattr(config, name)]
     varied += ["flip"] if config.flip in ("vertical", "both") else []
     if config.augmentation == "none" and varied:

@@ -5,13 +5,14 @@ Knows nothing of training; it uses a predictor like everyone else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from tl_app.data.index import DatasetIndex, Photo, relocate, scan
-from tl_app.data.store import PhotoStore
+from tl_app.data.store import PhotoStore, Preprocessing
 from tl_app.engine.batches import Item, eval_batches
 from tl_app.engine.evaluate import evaluate
 from tl_app.errors import DataError, UsageError
@@ -63,12 +64,7 @@ def evaluate_run(info: RunInfo, data: str | Path | None, split: str | None, devi
     photos = [photo for photo in index.photos if not photo.issue and split in ("all", photo.split)]
     _check_classes(photos, info, index.source, split)
     predictor = load_run(info, device)
-    store = PhotoStore(index.root, predictor.preprocessing, photos=[p for p in index.photos if not p.issue])
-    failed = store.prepare([photo.path for photo in photos])
-    numbers = {label: number for number, label in enumerate(info.classes)}
-    items = [Item(p.path, numbers[p.label], p.content_hash) for p in photos if p.path not in failed]
-    if not items:
-        raise DataError(f"None of the {len(photos)} photos in {index.source} can be read any more.")
+    store, items, failed = open_photos(index, photos, predictor.preprocessing, info.classes)
     result = evaluate(
         predictor.logits, eval_batches(store, items, 32), device=predictor.device, stop=lambda: False
     )
@@ -81,9 +77,28 @@ def evaluate_run(info: RunInfo, data: str | Path | None, split: str | None, devi
         images=len(items),
         accuracy=result.accuracy,
         loss=result.loss,
-        per_class={label: _share(right[result.labels == number]) for label, number in numbers.items()},
+        per_class={
+            label: _share(right[result.labels == number]) for number, label in enumerate(info.classes)
+        },
         left_out=failed if data is None else {**{p.path: p.issue for p in index.left_out}, **failed},
     )
+
+
+def open_photos(
+    index: DatasetIndex, photos: Sequence[Photo], preprocessing: Preprocessing, classes: Sequence[str]
+) -> tuple[PhotoStore, list[Item], dict[str, str]]:
+    """Decodes photos of known classes; returns their store, those that can be read, and why others cannot.
+
+    Raises:
+        DataError: None can be read.
+    """
+    store = PhotoStore(index.root, preprocessing, photos=[p for p in index.photos if not p.issue])
+    failed = store.prepare([photo.path for photo in photos])
+    numbers = {label: number for number, label in enumerate(classes)}
+    items = [Item(p.path, numbers[p.label], p.content_hash) for p in photos if p.path not in failed]
+    if not items:
+        raise DataError(f"None of the {len(photos)} photos in {index.source} can be read any more.")
+    return store, items, failed
 
 
 def _share(right: torch.Tensor) -> dict[str, float]:

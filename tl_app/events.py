@@ -97,6 +97,16 @@ class RolledBack:
 
 
 @dataclass(frozen=True)
+class Combined:
+    """The run's model is from here on one made of several: a soup of epochs, or a blend with the probe."""
+
+    model: str  # what it is made of, such as "soup of epochs 5 and 7"
+    epoch: int  # whole epochs done
+    val_accuracy: float
+    val_loss: float
+
+
+@dataclass(frozen=True)
 class Finished:
     """Training ended in good order; the best model is on disk."""
 
@@ -108,11 +118,31 @@ class Finished:
     images_per_second: float
 
 
-Event = Progress | Notice | PhaseStarted | StepDone | EpochDone | CheckpointSaved | RolledBack | Finished
+Event = (
+    Progress
+    | Notice
+    | PhaseStarted
+    | StepDone
+    | EpochDone
+    | CheckpointSaved
+    | RolledBack
+    | Combined
+    | Finished
+)
 
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
-    for kind in (Progress, Notice, PhaseStarted, StepDone, EpochDone, CheckpointSaved, RolledBack, Finished)
+    for kind in (
+        Progress,
+        Notice,
+        PhaseStarted,
+        StepDone,
+        EpochDone,
+        CheckpointSaved,
+        RolledBack,
+        Combined,
+        Finished,
+    )
 }
 
 

@@ -62,7 +62,7 @@ def command_of(info: RunInfo) -> str:
         for name, value in _extension(info, each).items():
             words += [option(name), str(value)]
         lines.append(shlex.join(words))
-    return " && ".join(lines) + _caveat(info)
+    return " && ".join(lines) + _caveat(info) + blend_command(info.blended)
 
 
 def script_of(info: RunInfo) -> str:
@@ -71,6 +71,7 @@ def script_of(info: RunInfo) -> str:
     for each in info.extensions:
         settings = "".join(f", {name}={value!r}" for name, value in _extension(info, each).items())
         more += f"result = tl_app.extend(result.run{settings})\n"
+    more += blend_lines(info.blended)
     return python_script(info.asked, info.name, command_of(info), more)
 
 
@@ -102,6 +103,20 @@ def _extension(info: RunInfo, values: dict[str, Any]) -> dict[str, Any]:
     if phase["frozen_stages"] < len(info.stages):
         settings["lr_backbone"] = phase["lr_backbone"]
     return settings
+
+
+def blend_command(blended: tuple[str, float] | None) -> str:
+    """What the command of a blended run ends with: a line that blends the run of the first; empty for a training."""
+    return (
+        ""
+        if blended is None
+        else "\n" + shlex.join(["tl-app", "blend", blended[0], "--alpha", f"{blended[1]:g}"])
+    )
+
+
+def blend_lines(blended: tuple[str, float] | None) -> str:
+    """The same for the Python lines."""
+    return "" if blended is None else f"tl_app.blend({blended[0]!r}, {blended[1]:g})\n"
 
 
 def _changed(config: TrainConfig) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,9 @@ from tl_app.files import write_json
 if TYPE_CHECKING:
     from tl_app.data.index import DatasetIndex
 
+PROBE = (
+    "probe.safetensors"  # in checkpoints/: a head trained alone, on the source's stages, before those moved
+)
 _FORMAT = 1
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what reading a spoilt folder raises
 _NAME = re.compile(r"[\w][\w .+=@-]{0,99}")
@@ -47,6 +50,7 @@ class RunInfo:
         val_accuracy: Of the best epoch, 0 to 1; None before the first.
         message: What to know of the state, such as why it failed.
         extensions: What it was extended by after it was complete, as :mod:`tl_app.transfer.extensions` has it.
+        blended: The run that it is a blend of, by name, with the share α of its tuned model; None for a training.
     """
 
     path: Path
@@ -65,6 +69,7 @@ class RunInfo:
     seconds: float
     message: str
     extensions: tuple[dict[str, Any], ...] = ()
+    blended: tuple[str, float] | None = None
 
     @property
     def epochs(self) -> int:
@@ -110,6 +115,11 @@ class RunInfo:
         return (*(self.stages if self.config.is_random else ()), "head")
 
     @property
+    def has_probe(self) -> bool:
+        """Whether it trained the head alone first, so that its tuned model can be blended with that probe."""
+        return not self.is_running and (self.path / "checkpoints" / PROBE).is_file()
+
+    @property
     def resumable(self) -> bool:
         """Whether training can go on."""
         return not self.is_running and self.state != "completed"
@@ -123,13 +133,15 @@ class TrainResult:
         run: The run folder's path; every command and function that takes a run takes it.
         state: ``completed`` or ``stopped``.
         best_epoch: Counted from 1; 0 when no epoch was done, and accuracy and loss are then None.
-        val_accuracy: Of the best epoch, 0 to 1.
+        val_accuracy: Of the best epoch, or of the model in ``combined``, 0 to 1. Each was chosen by the validation
+            photos, so it is a little optimistic.
         epochs: How many were done.
         seconds: Training time, over all resumes.
         images_per_second: Training photos per second of training time, evaluation included.
         lineage: The tasks that the weights come from, oldest first; the last one is the run's own.
         shared_layers: Stages that began as the source task's.
         task_layers: What began for this task alone.
+        combined: What the model is made of when it is not that of one epoch: ``soup of epochs 5 and 7``, or a blend.
     """
 
     run: str
@@ -153,6 +165,7 @@ class TrainResult:
     lineage: list[str] = field(default_factory=list)
     shared_layers: list[str] = field(default_factory=list)
     task_layers: list[str] = field(default_factory=list)
+    combined: str = ""
 
 
 def create_run(
@@ -165,6 +178,8 @@ def create_run(
     stages: list[str],
     lineage: Sequence[str],
     index: DatasetIndex,
+    blended: tuple[str, float] | None = None,
+    fill: Callable[[Path], None] | None = None,
 ) -> Path:
     """Makes a run's folder in one step: it is there with configuration and manifest, or not at all.
 
@@ -177,6 +192,8 @@ def create_run(
         stages: The names of the backbone's stages.
         lineage: The tasks that the start weights come from, oldest first.
         index: The photos; saved as the manifest.
+        blended: The run and the share that it is made of, when no training makes it.
+        fill: Puts more into the folder before it gets its name.
 
     Raises:
         UsageError: The name is taken or not usable.
@@ -206,9 +223,13 @@ def create_run(
             "stages": stages,
             "lineage": [*lineage, task_name(config.data)],
         }
+        if blended is not None:
+            values["blended"] = list(blended)
         write_json(temporary / "config.json", values)
         index.write_manifest(temporary / "manifest.csv")
         write_status(temporary, "starting", "")
+        if fill is not None:
+            fill(temporary)
         return _settle(temporary, runs_dir, name, automatic)
     except OSError as error:
         raise ResourceError(
@@ -360,6 +381,7 @@ def _read(path: Path) -> RunInfo:
         seconds=status.get("seconds", 0.0),
         message=message,
         extensions=tuple(values.get("extensions", ())),
+        blended=(str(blended[0]), float(blended[1])) if (blended := values.get("blended")) else None,
     )
 
 

@@ -12,7 +12,17 @@ from pathlib import Path
 
 from tl_app import history, plateau, runs
 from tl_app.data.index import DatasetIndex
-from tl_app.events import EpochDone, Event, Finished, Notice, PhaseStarted, Progress, RolledBack, StepDone
+from tl_app.events import (
+    Combined,
+    EpochDone,
+    Event,
+    Finished,
+    Notice,
+    PhaseStarted,
+    Progress,
+    RolledBack,
+    StepDone,
+)
 from tl_app.runs import TrainResult
 
 MAX_NOTICES = 100  # a page with more helps nobody; all of them are in the history
@@ -36,6 +46,7 @@ class Snapshot:
         first_step: The first step since training began or went on, with ``seconds`` then: rates count from there.
         seconds: Training time so far.
         memory_bytes: As of the last epoch.
+        combined: What the model is made of when it is not that of one epoch; accuracy and loss are then its own.
         step_points: (step, training loss), thinned when there are very many.
         step_stride: Every how many steps one is kept.
         epoch_rows: One per epoch done.
@@ -77,6 +88,7 @@ class Snapshot:
     best_epoch: int = 0
     val_accuracy: float | None = None
     val_loss: float | None = None
+    combined: Combined | None = None
     step_points: list[tuple[int, float]] = field(default_factory=list)
     step_stride: int = 1
     epoch_rows: list[EpochDone] = field(default_factory=list)
@@ -131,6 +143,8 @@ class Snapshot:
                 self._epoch(event)
             case RolledBack():
                 self._roll_back(event)
+            case Combined():
+                self.combined, self.val_accuracy, self.val_loss = event, event.val_accuracy, event.val_loss
             case Finished():
                 self.activity, self.state, self.seconds = "", event.reason, event.seconds
                 self.images_per_second, self.eta_seconds = event.images_per_second, None
@@ -180,6 +194,7 @@ class Snapshot:
         self.epoch_rows.append(event)
         self.memory_bytes = event.memory_bytes
         if event.is_best:
+            self.combined = None
             self.best_epoch, self.val_accuracy, self.val_loss = (
                 event.epoch,
                 event.val_accuracy,
@@ -193,6 +208,10 @@ class Snapshot:
         best = next((row for row in reversed(self.epoch_rows) if row.is_best), None)
         self.best_epoch = best.epoch if best else 0
         self.val_accuracy, self.val_loss = (best.val_accuracy, best.val_loss) if best else (None, None)
+        if self.combined is not None and self.combined.epoch <= event.epoch:
+            self.val_accuracy, self.val_loss = self.combined.val_accuracy, self.combined.val_loss
+        else:
+            self.combined = None
         if event.reason != "resumed":
             self.notices.append(Notice(f"Back to step {event.step}: {event.reason}.", "warning"))
 
@@ -236,4 +255,5 @@ def result_of(path: Path, snapshot: Snapshot, end: Finished) -> TrainResult:
         lineage=list(info.lineage),
         shared_layers=list(info.shared_layers),
         task_layers=list(info.task_layers),
+        combined=snapshot.combined.model if snapshot.combined is not None else "",
     )

@@ -20,6 +20,7 @@ from tl_app import events, words
 from tl_app.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from tl_app.blending import BlendResult
     from tl_app.caches import CacheInfo, Cleared
     from tl_app.evaluation import EvaluationResult
     from tl_app.finding import RatesResult
@@ -88,6 +89,10 @@ class TrainDisplay:
                     f"Going on from step {event.step}: {event.reason}.", style="yellow", markup=False
                 )
 
+    def blending(self, done: int, total: int) -> None:
+        """Blends measured so far."""
+        self._to("measuring blends", done, total)
+
     def _epoch(self, event: events.EpochDone) -> None:
         self._console.print(  # 80 columns, so that it stays one line
             f"epoch {event.epoch:3d}  train loss {event.train_loss:.3f}, {words.percent(event.train_accuracy)}  "
@@ -115,9 +120,10 @@ def show_result(result: TrainResult) -> None:
     """How a training ended."""
     console = _console()
     if result.best_epoch:
+        model = result.combined or f"epoch {result.best_epoch} of {result.epochs}"
         console.print(
             f"[bold]Validation accuracy {words.percent(result.val_accuracy)}[/] "
-            f"(epoch {result.best_epoch} of {result.epochs}, {result.val_images} photos) in {result.seconds:.0f} s."
+            f"({model}, {result.val_images} photos) in {result.seconds:.0f} s."
         )
     shared = words.plural(len(result.shared_layers), "stage") if result.shared_layers else "nothing"
     own = "the head" if result.shared_layers else "all layers"
@@ -146,6 +152,27 @@ def show_evaluation(result: EvaluationResult) -> None:
         table.add_row(escape(label), f"{row['images']:.0f}", words.percent(row["accuracy"]))
     console.print(table)
     _show_left_out(console, list(result.left_out.items()))
+
+
+def show_blend(result: BlendResult) -> None:
+    """A row per blend, and the run that was made of one."""
+    console = _console()
+    console.print(
+        f"Between the source with the first head (α = 0) and {result.tuned} (α = 1), "
+        f"on {words.plural(result.images, 'validation photo')}:",
+        soft_wrap=True,
+    )
+    table = _table("α", "accuracy", "loss", "")
+    for point in result.points:
+        mark = ("kept" if result.kept else "best") if point.alpha == result.alpha else ""
+        table.add_row(f"{point.alpha:g}", words.percent(point.accuracy), f"{point.loss:.3f}", mark)
+    console.print(table)
+    if result.kept is not None:
+        console.print(f"Run: {result.kept.run}", soft_wrap=True, markup=False)
+    else:
+        console.print(
+            f'Keep one: tl-app blend "{result.run}" --alpha {result.alpha:g}', soft_wrap=True, markup=False
+        )
 
 
 def show_probe(result: ProbeResult) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ from torch import Tensor, nn
 from tl_app.backbones.staged import StagedNetwork, layout_of
 from tl_app.errors import ResourceError
 from tl_app.files import write_atomically
+from tl_app.runs import PROBE
 from tl_app.transfer.distillation import Imitation
-from tl_app.transfer.standardise import Standardise
+from tl_app.transfer.heads import first_linear
+from tl_app.transfer.standardise import Standardise, fold
 
 START = "start.safetensors"
 LAST = "last.safetensors"
-_IMITATION = "imitation."
+_SOUP = "best-soup.safetensors"
+_NET, _IMITATION, _AVERAGE = "net.", "imitation.", "average."
 
 
 @dataclass
@@ -48,6 +52,10 @@ class Position:
         best_epoch: Counted from 1; 0 when no epoch is done.
         best_accuracy: Validation accuracy of the best epoch, 0 to 1.
         best_loss: Validation loss of the best epoch.
+        ingredients: The best epochs so far, best first, each with its accuracy and loss; empty where no soup is to
+            be made of them.
+        soup: The epochs that the best model is the mean of, ``best_epoch`` first; its accuracy and loss are then
+            those of the mean. Empty when it is that of one epoch.
     """
 
     epoch: int = 0
@@ -65,11 +73,30 @@ class Position:
     best_epoch: int = 0
     best_accuracy: float = 0.0
     best_loss: float = 0.0
+    ingredients: list[tuple[int, float, float]] = field(default_factory=list)
+    soup: list[int] = field(default_factory=list)
 
     @property
     def best_file(self) -> str | None:
         """The name of the best checkpoint, or None before the first epoch is done."""
+        if self.soup:
+            return _SOUP
         return best_name(self.best_epoch) if self.best_epoch else None
+
+    @property
+    def kept_files(self) -> set[str]:
+        """The names of the best checkpoint and of those that a soup may be made of."""
+        names = {best_name(epoch) for epoch, *_ in self.ingredients}
+        return names | {self.best_file} if self.best_file else names
+
+    def keep(self, epoch: int, accuracy: float, loss: float, *, is_best: bool, room: int) -> bool:
+        """Notes an epoch when it is the best or among the ``room`` best; returns whether its weights are to be kept."""
+        if is_best:
+            self.best_epoch, self.best_accuracy, self.best_loss, self.soup = epoch, accuracy, loss, []
+        if room:
+            known = [*self.ingredients, (epoch, accuracy, loss)]
+            self.ingredients = sorted(known, key=lambda one: (-one[1], one[2], one[0]))[:room]
+        return best_name(epoch) in self.kept_files
 
 
 def best_name(epoch: int) -> str:
@@ -79,12 +106,21 @@ def best_name(epoch: int) -> str:
 
 def weights(network: StagedNetwork, depth: int = 0) -> dict[str, Tensor]:
     """The network's weights and statistics from stage ``depth`` on, by name; not copied."""
-    return {name: value.detach() for name, value in _weights(network, depth).items()}
+    return {name: value.detach() for name, value in live_weights(network, depth).items()}
 
 
-def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Writes what :func:`weights` gave."""
-    _write(path, tensors, {})
+def live_weights(network: StagedNetwork, depth: int) -> dict[str, Tensor]:
+    """The parameters and buffers themselves, from stage ``depth`` on, by name."""
+    frozen: set[int] = set()
+    for stage in network.stages[:depth]:
+        frozen.update(id(t) for t in stage.module.state_dict(keep_vars=True).values())
+    state = network.net.state_dict(keep_vars=True)
+    return {_NET + name: value for name, value in state.items() if id(value) not in frozen}
+
+
+def save_weights(path: Path, tensors: dict[str, Tensor], epoch: int = 0) -> None:
+    """Writes what :func:`weights` gave, and which epoch they are of where that matters."""
+    _write(path, tensors, {"epoch": str(epoch)} if epoch else {})
 
 
 def save_checkpoint(
@@ -94,8 +130,9 @@ def save_checkpoint(
     position: Position,
     standard: Standardise | None,
     imitation: Imitation | None,
+    average: Mapping[str, Tensor],
 ) -> None:
-    """Writes all that :func:`load_checkpoint` needs.
+    """Writes all that is needed to go on.
 
     Args:
         path: The file to replace.
@@ -104,8 +141,10 @@ def save_checkpoint(
         position: Saved in the file's metadata.
         standard: What the head's features are standardised by; its weights are saved as they are trained.
         imitation: The map to the teacher's features; its parameters are the optimiser's too.
+        average: The running average of the weights, by their names; empty when there is none.
     """
-    tensors = _weights(network, position.depth)
+    tensors = live_weights(network, position.depth)
+    tensors.update({_AVERAGE + name: value for name, value in average.items()})
     if imitation is not None:
         tensors.update(imitation.state_dict(prefix=_IMITATION))
     if optimizer is not None:
@@ -121,10 +160,19 @@ def save_checkpoint(
 
 def is_finite(network: StagedNetwork, optimizer: torch.optim.Optimizer | None, depth: int) -> bool:
     """Whether all that a checkpoint would hold is: a finite loss may hide an infinite gradient."""
-    tensors = list(_weights(network, depth).values())
+    tensors = list(live_weights(network, depth).values())
     for slots in optimizer.state.values() if optimizer is not None else ():
         tensors += [value for value in slots.values() if isinstance(value, Tensor)]
     return all(bool(torch.isfinite(tensor.detach()).all()) for tensor in tensors)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in a file, by the names that :func:`weights` gives them.
+
+    Raises:
+        ResourceError: The file is missing or damaged.
+    """
+    return {_NET + name: tensor for name, tensor in _tensors(path, _NET).items()}
 
 
 def load_weights(path: Path, network: StagedNetwork, *, head: bool = True) -> None:
@@ -139,11 +187,11 @@ def load_weights(path: Path, network: StagedNetwork, *, head: bool = True) -> No
         ResourceError: The file is missing or damaged.
     """
     own = network.net.state_dict()
-    of_head = f"net.{layout_of(network.name).classifier}."
+    of_head = f"{_NET}{layout_of(network.name).classifier}."
     with _open(path) as file, torch.no_grad():
         for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
-            if name.startswith("net.") and (head or not name.startswith(of_head)):
-                own[name.removeprefix("net.")].copy_(file.get_tensor(name))
+            if name.startswith(_NET) and (head or not name.startswith(of_head)):
+                own[name.removeprefix(_NET)].copy_(file.get_tensor(name))
 
 
 def read_position(path: Path) -> Position | None:
@@ -155,7 +203,18 @@ def read_position(path: Path) -> Position | None:
     if not path.is_file():
         return None
     with _open(path) as file:
-        return Position(**json.loads(file.metadata()["position"]))
+        position = Position(**json.loads(file.metadata()["position"]))
+    position.ingredients = [(epoch, accuracy, loss) for epoch, accuracy, loss in position.ingredients]
+    return position
+
+
+def load_average(path: Path) -> dict[str, Tensor]:
+    """The running average of the weights when the checkpoint was made, by name; empty when there was none.
+
+    Raises:
+        ResourceError: The file is missing or damaged.
+    """
+    return _tensors(path, _AVERAGE)
 
 
 def load_standard(path: Path) -> Standardise | None:
@@ -178,12 +237,7 @@ def load_imitation(path: Path) -> Imitation | None:
     Raises:
         ResourceError: The file is missing or damaged.
     """
-    with _open(path) as file:
-        found = {
-            name.removeprefix(_IMITATION): file.get_tensor(name).clone()
-            for name in file.keys()  # noqa: SIM118
-            if name.startswith(_IMITATION)
-        }
+    found = _tensors(path, _IMITATION)
     if not found:
         return None
     channels: list[tuple[int | None, int]] = []
@@ -220,6 +274,36 @@ def load_optimizer(
                 optimizer.state[parameter][slot] = value.to(parameter.device if fused else "cpu", copy=True)
 
 
+def load_probe(folder: Path, network: StagedNetwork) -> int:
+    """Copies the source's stages and the head that was trained alone on them into the network; returns its epoch.
+
+    Raises:
+        ResourceError: A file is missing or damaged.
+    """
+    load_weights(folder / START, network)
+    load_weights(folder / PROBE, network)
+    with _open(folder / PROBE) as file:
+        return int(file.metadata()["epoch"])
+
+
+def load_end(folder: Path, network: StagedNetwork) -> None:
+    """Copies a run's last model into the network, whether it is its best or not; averaged where that is the model.
+
+    Raises:
+        ResourceError: A file is missing or damaged.
+    """
+    load_weights(folder / START, network)
+    load_weights(folder / LAST, network)
+    live, standard = live_weights(network, 0), load_standard(folder / LAST)
+    with torch.no_grad():
+        for name, value in load_average(folder / LAST).items():
+            live[name].copy_(value)
+    if standard is not None:
+        layer = first_linear(network)
+        assert layer is not None
+        fold(layer, standard)
+
+
 def load_best(folder: Path, network: StagedNetwork, *, head: bool = True) -> bool:
     """Copies a run's best model into the network, as :func:`load_weights` does; False before the first epoch is done.
 
@@ -239,9 +323,10 @@ def load_best(folder: Path, network: StagedNetwork, *, head: bool = True) -> boo
 
 
 def remove_stale(folder: Path, position: Position) -> None:
-    """Removes best checkpoints other than the current one."""
+    """Removes best checkpoints that the position no longer names."""
+    kept = position.kept_files
     for path in folder.glob("best-*.safetensors"):
-        if path.name != position.best_file:
+        if path.name not in kept:
             path.unlink()
 
 
@@ -250,12 +335,11 @@ def _parameters(network: StagedNetwork, imitation: Imitation | None) -> dict[str
     return dict([*network.net.named_parameters(), *of_imitation])
 
 
-def _weights(network: StagedNetwork, depth: int) -> dict[str, Tensor]:
-    frozen: set[int] = set()
-    for stage in network.stages[:depth]:
-        frozen.update(id(t) for t in stage.module.state_dict(keep_vars=True).values())
-    state = network.net.state_dict(keep_vars=True)
-    return {f"net.{name}": value for name, value in state.items() if id(value) not in frozen}
+def _tensors(path: Path, prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin so, by the rest of their names; copied, or the file would stay mapped."""
+    with _open(path) as file:
+        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+        return {name.removeprefix(prefix): file.get_tensor(name).clone() for name in names}
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ Knows nothing of phases before or after, of run folders, or of what happens when
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import math
@@ -29,6 +30,8 @@ from tl_app.engine.penalties import Penalised
 from tl_app.engine.step import Objective, accumulate, within_memory
 from tl_app.engine.teacher import Teacher
 from tl_app.events import CheckpointSaved, EpochDone, Event, Notice, StepDone
+from tl_app.runs import PROBE
+from tl_app.transfer.averages import Average
 from tl_app.transfer.distillation import Imitation
 from tl_app.transfer.freezing import train_mode
 from tl_app.transfer.heads import first_linear
@@ -69,10 +72,13 @@ class Training:
     teacher: Teacher | None = None
     imitation: Imitation | None = None
     optimizer: torch.optim.Optimizer | None = None
+    average: Average | None = None
     precision: torch.dtype = torch.float32
 
     position: Position = field(default_factory=Position)
-    best: dict[str, Tensor] | None = None  # weights of the best epoch that are not on disk yet
+    unsaved: dict[str, dict[str, Tensor]] = field(
+        default_factory=dict
+    )  # best weights not on disk yet, by file
     clock: float = field(default_factory=time.monotonic)
     saved_at: float = field(default_factory=time.monotonic)
 
@@ -90,6 +96,10 @@ class Training:
     def first_epoch(self, phase: int) -> int:
         """Epochs of all phases before this one."""
         return sum(earlier.epochs for earlier in self.phases[:phase])
+
+    def as_model(self) -> contextlib.AbstractContextManager[None]:
+        """The network holds what is evaluated and kept, the average where there is one, while the block lasts."""
+        return self.average.applied() if self.average is not None else contextlib.nullcontext()
 
     def tick(self) -> float:
         """Adds the time since the last call to the run's training time; returns the sum, in seconds."""
@@ -117,11 +127,13 @@ def run_epoch(training: Training, phase: int) -> Generator[Event, None, bool]:
     done = _close(training, result, rate, time.monotonic() - started)
     yield done
     last = position.epoch == training.first_epoch(phase + 1)
+    if last:
+        _keep_probe(training, phase)
     if last or time.monotonic() - training.saved_at >= EPOCH_CHECKPOINT_SECONDS:
         yield save(training)
-    elif done.is_best:  # kept until the next checkpoint, while the network's own go on moving
-        assert training.best is not None
-        training.best = {name: value.clone() for name, value in training.best.items()}
+    elif (name := checkpoints.best_name(done.epoch)) in training.unsaved:
+        # Kept until the next checkpoint, while the network's own go on moving.
+        training.unsaved[name] = {key: value.clone() for key, value in training.unsaved[name].items()}
     return True
 
 
@@ -133,9 +145,9 @@ def save(training: Training) -> CheckpointSaved:
     """
     _check_finite(training)
     training.tick()
-    if training.best is not None and training.position.best_file is not None:
-        checkpoints.save_weights(training.folder / training.position.best_file, training.best)
-        training.best = None
+    for name, tensors in training.unsaved.items():
+        checkpoints.save_weights(training.folder / name, tensors)
+    training.unsaved.clear()
     path = training.folder / checkpoints.LAST
     checkpoints.save_checkpoint(
         path,
@@ -144,6 +156,7 @@ def save(training: Training) -> CheckpointSaved:
         training.position,
         training.standard,
         training.imitation,
+        training.average.state() if training.average is not None else {},
     )
     checkpoints.remove_stale(training.folder, training.position)
     training.saved_at = time.monotonic()
@@ -153,12 +166,13 @@ def save(training: Training) -> CheckpointSaved:
 def _evaluated(training: Training) -> Evaluation | None:
     assert training.inputs is not None and training.suffix is not None
     training.network.eval()
-    return evaluate(
-        logits_of(training.inputs, training.suffix, training.device, training.precision),
-        training.inputs.val(),
-        device=training.device,
-        stop=training.stop,
-    )
+    with training.as_model():
+        return evaluate(
+            logits_of(training.inputs, training.suffix, training.device, training.precision),
+            training.inputs.val(),
+            device=training.device,
+            stop=training.stop,
+        )
 
 
 def _check_finite(training: Training) -> None:
@@ -185,15 +199,29 @@ def _close(training: Training, result: Evaluation, rate: float, epoch_seconds: f
     )
     position.epoch, position.step_in_epoch = done.epoch, 0
     position.seen, position.loss_sum, position.correct = 0, 0.0, 0
-    if done.is_best:
-        with folded(first_linear(training.network), training.standard):
-            training.best = checkpoints.weights(training.network, position.depth)
-        position.best_epoch, position.best_accuracy, position.best_loss = (
-            done.epoch,
-            result.accuracy,
-            result.loss,
-        )
+    room = training.config.soup
+    if position.keep(done.epoch, result.accuracy, result.loss, is_best=done.is_best, room=room):
+        training.unsaved[checkpoints.best_name(done.epoch)] = _model(training)
+        for name in training.unsaved.keys() - position.kept_files:
+            del training.unsaved[name]
     return done
+
+
+def _model(training: Training) -> dict[str, Tensor]:
+    """What was trained so far, as it is used: averaged where it is, the head for features as they are; not copied."""
+    with training.as_model(), folded(first_linear(training.network), training.standard):
+        return checkpoints.weights(training.network, training.position.depth)
+
+
+def _keep_probe(training: Training, phase: int) -> None:
+    """Keeps the head of a phase that trained it alone, before others move the stages: one end of a WiSE-FT blend."""
+    stages, freed = (
+        len(training.network.stages),
+        [each.frozen_stages for each in training.phases[phase + 1 :]],
+    )
+    if training.position.depth == stages and freed and freed[0] < stages:
+        path = training.folder / PROBE
+        checkpoints.save_weights(path, _model(training), epoch=training.position.epoch)
 
 
 def _steps(training: Training, phase_number: int) -> Generator[Event, None, bool]:
@@ -220,6 +248,8 @@ def _steps(training: Training, phase_number: int) -> Generator[Event, None, bool
         )
         factor *= position.lr_scale
         loss, correct = yield from _step(training, rows, labels, factor)
+        if training.average is not None:
+            training.average.update(phase_step + position.step_in_epoch - 1)
         losses.add(loss, correct, len(labels), phase.lr_head * factor)
         if losses.due():
             yield from losses.flush()

@@ -38,10 +38,12 @@ from tl_app.engine.frozen import Frozen
 from tl_app.engine.inputs import Inputs, Sampling, from_photos
 from tl_app.engine.labels import augmentation_of, label_loss_of, mixing_notices
 from tl_app.engine.objective import meet_teacher, objective_of, unused
+from tl_app.engine.soup import make_soup
 from tl_app.errors import DivergedError, Interrupted
 from tl_app.events import Event, Finished, Notice, PhaseStarted, RolledBack
 from tl_app.files import remove_leftovers
 from tl_app.memory import keep_memory
+from tl_app.transfer.averages import Average
 from tl_app.transfer.extensions import Extension, first_of, phases_of
 from tl_app.transfer.freezing import set_depth
 from tl_app.transfer.heads import Cosine, first_linear
@@ -81,10 +83,15 @@ def train(
     for phase in range(len(training.phases)):
         if training.position.epoch < training.first_epoch(phase + 1):
             if not (yield from _run_phase(training, phase)):
-                reason = "completed" if finish() else "stopped"
+                if finish():
+                    training.stop = lambda: False  # what is left is quick, and wanted
+                else:
+                    reason = "stopped"
                 with contextlib.suppress(NotFinite):  # then the last good checkpoint is what to go on from
                     yield save(training)
                 break
+    if reason == "completed" and training.config.soup and not (yield from _add_soup(training)):
+        reason = "stopped"
     yield _finished(training, reason)
 
 
@@ -169,6 +176,13 @@ def _run_phase(training: Training, phase: int) -> Generator[Event, None, bool]:
 def _goes_on(training: Training, number: int) -> bool:
     """Whether the phase takes over where the position's stands: it is the same one, or more of it."""
     return first_of(training.phases, number) <= training.position.phase <= number
+
+
+def _add_soup(training: Training) -> Generator[Event, None, bool]:
+    """Averages the best epochs where that gains; returns False when it was stopped."""
+    if training.inputs is None:  # resumed after the last step
+        yield from _enter(training, len(training.phases) - 1)
+    return (yield from make_soup(training))
 
 
 def _enter(training: Training, number: int) -> Generator[Event, None, None]:
@@ -302,6 +316,17 @@ def _build_optimizer(training: Training, number: int) -> None:
         checkpoints.load_optimizer(
             training.folder / LAST, training.network, training.imitation, training.optimizer
         )
+    _begin_average(training, number)
+
+
+def _begin_average(training: Training, number: int) -> None:
+    """The running average of what the phase trains, with its saved state; each phase begins one of its own."""
+    training.average = None
+    if training.config.ema:
+        live = checkpoints.live_weights(training.network, training.phases[number].frozen_stages)
+        training.average = Average(live, training.config.ema)
+        if _goes_on(training, number):
+            training.average.load(checkpoints.load_average(training.folder / LAST))
 
 
 def _roll_back(training: Training, number: int) -> RolledBack:
@@ -328,7 +353,8 @@ def _roll_back(training: Training, number: int) -> RolledBack:
     if standard is not None and training.standard is None:
         _fold(training, standard.to(training.device))
     restored.seconds, restored.lr_scale, plan = training.tick(), 0.5, training.position.plan
-    training.position, training.best = restored, None
+    training.position = restored
+    training.unsaved.clear()
     _build_optimizer(training, number)
     restored.phase, restored.plan = number, plan
     restored.depth = min(restored.depth, training.phases[number].frozen_stages)

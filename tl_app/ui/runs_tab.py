@@ -14,7 +14,8 @@ from tl_app.errors import UsageError
 from tl_app.runs import RunInfo
 from tl_app.snapshot import snapshot_of
 from tl_app.transfer.extensions import Extension, describe
-from tl_app.ui import downloads, form, markup, more, status, theme
+from tl_app.ui import blend_panel, downloads, form, markup, more, status, theme
+from tl_app.ui.blend_panel import BlendPanel
 from tl_app.ui.blocks import figure, html
 from tl_app.ui.more import More
 from tl_app.ui.toasts import toasts
@@ -33,6 +34,7 @@ TITLES = {
     "tl-delete": "Asks once more before anything is deleted.",
     "tl-really-delete": "Deletes the run's folder with its models. This cannot be undone.",
     "tl-cancel-delete": "Keeps the run.",
+    **blend_panel.TITLES,
 }
 
 
@@ -67,6 +69,7 @@ class _Parts:
     curves: gr.HTML
     more: More
     notices: gr.HTML
+    blend: BlendPanel
     command: gr.Textbox
     python: gr.Textbox
     settings: gr.HTML
@@ -89,11 +92,13 @@ def build(work: Workspace) -> RunsTab:
     acts = _Acts(work)
     quick = {"show_progress": "hidden"}
     opened = parts.opened
-    parts.table.select(acts.row_chosen, None, [parts.choice, *opened], **quick)
-    parts.choice.input(acts.open, parts.choice, opened, **quick)
+    chosen = parts.table.select(acts.row_chosen, None, [parts.choice, *opened], **quick)
+    picked = parts.choice.input(acts.open, parts.choice, opened, **quick)
     parts.delete.click(acts.ask, parts.open_name, [parts.delete, parts.confirm, parts.really], **quick)
     parts.cancel.click(acts.keep, None, [parts.delete, parts.confirm], **quick)
     parts.really.click(acts.delete, parts.open_name, [*parts.listed, *opened], **quick)
+    kept = blend_panel.bind(parts.blend, work, parts.open_name, [chosen, picked])
+    kept.success(acts.refresh, parts.open_name, parts.listed, **quick)
     return RunsTab(
         open_name=parts.open_name,
         use=parts.use,
@@ -139,6 +144,7 @@ def _lay_out() -> _Parts:
             elem_id="tl-opened-curves",
         )
         notices = html(elem_id="tl-opened-notices")
+        blend = blend_panel.lay_out()
         with gr.Row(equal_height=False):
             with gr.Column(min_width=320):
                 command = gr.Textbox(
@@ -179,6 +185,7 @@ def _lay_out() -> _Parts:
         curves=curves,
         more=further,
         notices=notices,
+        blend=blend,
         command=command,
         python=python,
         settings=settings,

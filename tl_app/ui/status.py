@@ -63,6 +63,7 @@ def _figures(snapshot: Snapshot) -> str:
     precision = f" · {snapshot.precision}" if snapshot.precision else ""
     pairs = [
         ("Best accuracy", words.percent(snapshot.val_accuracy)),
+        ("Model", snapshot.combined.model if snapshot.combined is not None else ""),
         ("Best epoch", str(snapshot.best_epoch) if snapshot.best_epoch else ""),
         ("Time left", left if snapshot.is_running else ""),
         ("Time", words.duration(snapshot.seconds) if snapshot.seconds else ""),

@@ -1,0 +1,211 @@
+"""Models between a probe and a tuned network: the ends are those two bit for bit, and each point is measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import tl_app
+from tl_app import blending, cli, reproduce, rows, runs
+from tl_app.engine import checkpoints, setup
+from tl_app.errors import UsageError
+from tl_app.jobs import Worker
+from tl_app.runs import RunInfo
+from tl_app.snapshot import snapshot_of
+from tl_app.transfer.recipes import Phase
+
+PHASES = [Phase(2, 9, 2e-4, 1e-5), Phase(2, 5, 2e-4, 1e-4)]
+Train = Callable[..., RunInfo]
+
+
+@pytest.fixture
+def train(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """``train(phases, **settings)`` trains a run named ``tuned`` with those phases."""
+
+    def start(phases: list[Phase] = PHASES, **settings: Any) -> RunInfo:
+        monkeypatch.setattr("tl_app.engine.train.plan", lambda *_: phases)
+        tl_app.train(
+            photos,
+            name="tuned",
+            runs_dir=tmp_path / "runs",
+            backbone="bundled",
+            recipe="full",
+            image_size=32,
+            epochs=4,
+            **settings,
+        )
+        return runs.open_run("tuned", tmp_path / "runs")
+
+    return start
+
+
+def model_of(info: RunInfo) -> dict[str, torch.Tensor]:
+    network = setup.empty_network(info.config, len(info.classes))
+    assert checkpoints.load_best(info.path / "checkpoints", network)
+    return checkpoints.weights(network)
+
+
+def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(
+        one[name].numpy().tobytes() == other[name].numpy().tobytes() for name in one
+    )
+
+
+@pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"batchnorm": "adapt"}], ids=str)
+def test_the_ends_are_the_two_models_bit_for_bit(
+    train: Train, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    info = train(**settings)
+    never_beaten = "batchnorm" in settings  # statistics of six photos are poor ones
+    assert (info.best_epoch <= 2) == never_beaten
+    ends = blending.read_ends(info)
+    probe, tuned = (
+        tl_app.blend("tuned", alpha, runs_dir=tmp_path / "runs", name=f"end {alpha}") for alpha in (0, 1)
+    )
+    assert probe.kept is not None and tuned.kept is not None
+    of_probe = model_of(runs.open_run(probe.kept.run, tmp_path))
+    of_tuned = model_of(runs.open_run(tuned.kept.run, tmp_path))
+    assert never_beaten or same_bits(of_tuned, model_of(info))
+    assert same_bits(of_tuned, ends.tuned)
+    start = load_file(info.path / "checkpoints" / checkpoints.START)
+    head = load_file(info.path / "checkpoints" / runs.PROBE)
+    assert head and same_bits(of_probe, {**start, **head}) and same_bits(of_probe, ends.probe)
+    assert not same_bits(of_probe, of_tuned)
+
+
+def test_the_probe_is_the_model_that_the_first_phase_ended_with(train: Train, tmp_path: Path) -> None:
+    info = train(precision="fp32")  # what is kept of frozen stages is coarser in bf16
+    epochs = snapshot_of(info).epoch_rows
+    result = tl_app.blend("tuned", runs_dir=tmp_path / "runs")
+    assert [point.alpha for point in result.points] == list(blending.ALPHAS) and result.images == 4
+    assert result.points[0].loss == pytest.approx(epochs[1].val_loss, rel=2e-2)
+    assert result.points[-1].loss == pytest.approx(info.val_loss, rel=2e-2)
+    assert result.tuned == f"epoch {info.best_epoch}"
+
+
+def test_a_probe_that_was_never_beaten_is_blended_with_the_end(train: Train) -> None:
+    """Tuning that did harm may still be of use in part; the last weights are an average here."""
+    info = train([PHASES[0], Phase(1, 5, 1e-2, 1e-2)], ema=0.9)
+    assert info.best_epoch <= 2
+    ends, last = blending.read_ends(info), load_file(info.path / "checkpoints" / checkpoints.LAST)
+    assert ends.name == "epoch 3, the last one"
+    average = {name: value for name, value in last.items() if name.startswith("average.")}
+    assert average and all(
+        torch.equal(ends.tuned[name.removeprefix("average.")], value) for name, value in average.items()
+    )
+
+
+def test_a_kept_blend_is_a_run_like_any_other(train: Train, photos: Path, tmp_path: Path) -> None:
+    info, where = train(), tmp_path / "runs"
+    before = {path: path.read_bytes() for path in info.path.rglob("*") if path.is_file()}
+    result = tl_app.blend("tuned", 0.3, runs_dir=where)
+    for path, content in before.items():
+        assert path.read_bytes() == content, f"{path.name} of the original moved"
+    assert result.kept is not None and result.alpha == 0.3
+    kept = runs.open_run("tuned blend 0.3", where)
+    assert (kept.state, kept.blended) == ("completed", ("tuned", 0.3))
+    assert (kept.config, kept.asked, kept.lineage) == (info.config, info.asked, info.lineage)
+    (point,) = result.points
+    assert kept.val_accuracy == result.kept.val_accuracy == point.accuracy
+    assert result.kept.combined == "blend, α = 0.3" and result.kept == runs.read_result(kept.path)
+    measured = tl_app.evaluate("tuned blend 0.3", runs_dir=where)
+    assert measured.accuracy == point.accuracy and measured.loss == pytest.approx(point.loss, rel=1e-3)
+    assert tl_app.predict("tuned blend 0.3", photos / "red" / "00.png", runs_dir=where)[0].label
+    notices = [notice.text for notice in snapshot_of(kept).notices]
+    assert (
+        "A blend of run tuned: 70 % its probe, 30 %" in notices[-1]
+        and "of 4 validation photos" in notices[-1]
+    )
+    assert reproduce.blend_command(kept.blended) == "\ntl-app blend tuned --alpha 0.3"
+    assert rows.run(kept)["command"].endswith("--alpha 0.3")
+    assert tl_app.blend("tuned", 0.3, runs_dir=where).kept.name == "tuned blend 0.3 2"  # type: ignore[union-attr]
+
+
+def test_it_can_be_started_from(train: Train, photos: Path, tmp_path: Path) -> None:
+    train()
+    kept = tl_app.blend("tuned", 0.5, runs_dir=tmp_path / "runs").kept
+    assert kept is not None
+    job = Worker(tmp_path / "runs").start(
+        tl_app.TrainConfig(data=str(photos), weights=f"run:{kept.name}", image_size=32, epochs=2)
+    )
+    assert job.wait(120) and job.error is None
+    start = load_file(job.path / "checkpoints" / checkpoints.START)
+    weights = model_of(runs.open_run(kept.run, tmp_path))
+    stages = [name for name in start if "classifier" not in name]
+    assert stages and all(torch.equal(start[name], weights[name]) for name in stages)
+
+
+def test_points_are_measured_once_and_between_them_estimated(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = train()
+    blending.blend_run(info)
+    calls: list[int] = []
+    real = blending.evaluate
+    monkeypatch.setattr(blending, "evaluate", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
+    result = blending.blend_run(info, [0.0, 0.6, 1.0])
+    assert len(calls) == 1 and [point.alpha for point in result.points] == [0.0, 0.25, 0.5, 0.6, 0.75, 1.0]
+    known = blending.measured(info)
+    assert known is not None
+    assert known.estimate(0.6) == result.points[3]
+    near = known.estimate(0.6000001)
+    assert near.alpha == 0.6000001 and near.loss == pytest.approx(result.points[3].loss, rel=1e-3, abs=1e-4)
+    position = checkpoints.read_position(info.path / "checkpoints" / checkpoints.LAST)
+    assert position is not None
+    position.step += 1
+    path = info.path / "checkpoints" / checkpoints.LAST
+    save_file(load_file(path), path, {"position": json.dumps(vars(position))})
+    assert blending.measured(info) is None, "after more training the ends are others"
+    (info.path / "blend.safetensors").write_bytes(b"spoilt")
+    assert blending.measured(info) is None and blending.blend_run(info, [0.5]).points[0].alpha == 0.5
+
+
+def test_an_estimate_is_the_mean_of_the_logits() -> None:
+    logits = torch.tensor([[2.0, 0.0], [-1.0, 0.0]]), torch.tensor([[-4.0, 0.0], [-3.0, 0.0]])
+    known = blending.Measured("", torch.tensor([0, 1]))
+    for alpha, rows_ in zip((0.0, 1.0), logits, strict=True):
+        known.probabilities[alpha] = rows_.softmax(1)
+        known.points[alpha] = blending.BlendPoint(alpha, 0.5, 1.0)
+    mixed = known.estimate(0.25)  # logits 0.5 and −1.5
+    assert mixed.accuracy == 1.0
+    expected = torch.nn.functional.cross_entropy(
+        torch.tensor([[0.5, 0.0], [-1.5, 0.0]]), torch.tensor([0, 1])
+    )
+    assert mixed.loss == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_what_cannot_be_blended_says_why(train: Train, tmp_path: Path) -> None:
+    info = train([Phase(1, 9, 4e-3, 1e-4)])
+    assert not info.has_probe
+    with pytest.raises(UsageError, match="did not train the head alone first. Train with recipe lp-ft"):
+        blending.blend_run(info)
+    (info.path / "checkpoints" / runs.PROBE).touch()
+    with pytest.raises(UsageError, match="α is 1.5. Allowed: 0"):
+        blending.blend_run(info, [1.5])
+
+
+def test_a_run_that_stopped_within_its_first_phase(train: Train, tmp_path: Path) -> None:
+    info = train([PHASES[0]])
+    head = {name: value for name, value in model_of(info).items() if "classifier" in name}
+    checkpoints.save_weights(info.path / "checkpoints" / runs.PROBE, head, epoch=2)
+    with pytest.raises(UsageError, match="head alone so far, so there is no tuned model"):
+        blending.read_ends(info)
+
+
+def test_the_command(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train()
+    assert cli.run(["blend", "tuned", "--runs-dir", str(tmp_path / "runs")]) == 0
+    text = capsys.readouterr().out
+    assert "on 4 validation photos" in text and text.count(" %") == 5 and "--alpha" in text
+    arguments = ["blend", "tuned", "--alpha", "0.5", "--name", "half", "--runs-dir", str(tmp_path / "runs")]
+    assert cli.run([*arguments, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["kept"]["name"] == "half" and answer["alpha"] == 0.5 and len(answer["points"]) == 5
+    assert cli.run([*arguments, "--json"]) == 2
+    assert "There is a run named 'half'" in json.loads(capsys.readouterr().out)["error"]

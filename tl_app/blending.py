@@ -1,0 +1,332 @@
+"""WiSE-FT on a run that trained its head first: models between the source with that head and the tuned network.
+
+θ = (1 − α) · probe + α · tuned, weight by weight, BatchNorm's statistics included. Each α is measured on the run's
+validation photos once, and what was predicted is kept in the run's folder (``blend.safetensors``); between two of
+them an estimate costs nothing. Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"
+(arXiv:2109.01903). Knows nothing of how training is done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from tl_app import history, runs, words
+from tl_app.data.index import DatasetIndex, relocate
+from tl_app.data.preprocessing import Preprocessing
+from tl_app.engine import checkpoints, setup
+from tl_app.engine.batches import eval_batches
+from tl_app.engine.checkpoints import LAST, START
+from tl_app.engine.device import move, resolve_device
+from tl_app.engine.evaluate import evaluate, to_input
+from tl_app.errors import UsageError
+from tl_app.evaluation import open_photos
+from tl_app.events import Combined, Finished, Notice
+from tl_app.files import write_atomically, write_json
+from tl_app.runs import RunInfo, TrainResult
+from tl_app.snapshot import result_of, snapshot_of
+from tl_app.transfer.averages import blended
+
+ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)  # measured when none is asked for
+_FILE = "blend.safetensors"
+_BATCH = 32
+
+Weights = dict[str, Tensor]
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class BlendPoint:
+    """How a blend does on the validation photos: the share right, 0 to 1, and the mean cross entropy, in nats."""
+
+    alpha: float
+    accuracy: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class BlendResult:
+    """Models between a run's probe and its tuned network.
+
+    Attributes:
+        run: The run folder's path.
+        tuned: Which of its models stands at α = 1: its best one, unless the probe itself is that.
+        images: Validation photos that each point was measured on.
+        points: By α, from 0, the source with the probe's head, to 1, the tuned model. Choosing the best of them by
+            the same photos is a little optimistic.
+        alpha: The one that was asked for; else the most accurate, of equals the one with the smallest loss.
+        kept: The run that was made of it; None when none was asked for.
+    """
+
+    run: str
+    tuned: str
+    images: int
+    points: list[BlendPoint]
+    alpha: float
+    kept: TrainResult | None = None
+
+
+@dataclass
+class Measured:
+    """What was predicted along the way: probabilities (N, C) by α, and the points that they make.
+
+    Attributes:
+        model: Names the two ends; after more training they are others, and nothing of this holds.
+        labels: int64, (N,).
+    """
+
+    model: str
+    labels: Tensor
+    probabilities: dict[float, Tensor] = field(default_factory=dict)
+    points: dict[float, BlendPoint] = field(default_factory=dict)
+
+    def estimate(self, alpha: float) -> BlendPoint:
+        """The point at any α, from the predictions at the two measured ones beside it.
+
+        In between, logits are interpolated, which comes close where the two models lie in one basin (section 6 of
+        Wortsman et al.); logarithms of probabilities serve as well, since softmax takes no notice of a constant.
+        """
+        if alpha in self.points:
+            return self.points[alpha]
+        low = max(known for known in self.points if known < alpha)
+        high = min(known for known in self.points if known > alpha)
+        one, other = (self.probabilities[at].clamp_min(1e-38).log() for at in (low, high))
+        logits = torch.lerp(one, other, (alpha - low) / (high - low))
+        right = (logits.argmax(1) == self.labels).double().mean().item()
+        return BlendPoint(alpha, right, torch.nn.functional.cross_entropy(logits, self.labels).item())
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The two models: all weights by name, and what the tuned one is, for people."""
+
+    probe: Weights
+    tuned: Weights
+    name: str
+
+
+def blend_run(
+    info: RunInfo, alphas: Sequence[float] = ALPHAS, device: str = "auto", report: Report = lambda *_: None
+) -> BlendResult:
+    """Measures blends of a run.
+
+    Args:
+        info: A run that :attr:`~tl_app.runs.RunInfo.has_probe`.
+        alphas: Which, 0 to 1; those measured before are not measured again, but all are in the result.
+        device: Where to compute.
+        report: Called with blends done and blends in all.
+
+    Raises:
+        UsageError: The run has no two ends, or an α is outside 0 to 1.
+        DataError: Its photos cannot be read any more.
+    """
+    for alpha in alphas:
+        if not 0 <= alpha <= 1:
+            raise UsageError(
+                f"α is {alpha:g}.", "Allowed: 0 (source with the probe's head) to 1 (tuned model)."
+            )
+    ends = read_ends(info)
+    known = measured(info)
+    todo = [alpha for alpha in dict.fromkeys(alphas) if known is None or alpha not in known.points]
+    if todo:
+        known = _measure(info, ends, known, todo, device, report)
+    assert known is not None
+    points = [known.points[alpha] for alpha in sorted(known.points)]
+    best = max(points, key=lambda point: (point.accuracy, -point.loss))
+    alpha = alphas[0] if len(alphas) == 1 else best.alpha
+    return BlendResult(str(info.path), ends.name, len(known.labels), points, alpha)
+
+
+def keep_blend(
+    info: RunInfo, alpha: float, runs_dir: Path, name: str | None = None, device: str = "auto"
+) -> BlendResult:
+    """Makes a finished run of one blend, with the settings and the lineage of the original, which stays as it is.
+
+    Args:
+        info: As for :func:`blend_run`.
+        alpha: Share of the tuned model.
+        runs_dir: Where the new run is kept.
+        name: Of the new run; None for one made of the original's.
+        device: Where it is measured.
+
+    Raises:
+        UserError: As for :func:`blend_run`; or the name is taken, or the folder cannot be written.
+    """
+    found = blend_run(info, [alpha], device)
+    (point,) = (each for each in found.points if each.alpha == alpha)
+    weights = _blend(read_ends(info), alpha)
+    path = runs.create_run(
+        runs_dir,
+        name or _free_name(f"{info.name[:80].rstrip()} blend {alpha:g}", runs_dir),
+        asked=info.asked,
+        config=info.config,
+        preprocessing=info.preprocessing,
+        stages=list(info.stages),
+        lineage=info.lineage[:-1],
+        index=DatasetIndex.read_manifest(info.path / "manifest.csv"),
+        blended=(info.name, alpha),
+        fill=lambda folder: _fill(folder, info, weights, point, found),
+    )
+    new = runs.open_run(path, runs_dir)
+    result = result_of(path, snapshot_of(new), _finished(new, point))
+    write_json(path / "metrics.json", dataclasses.asdict(result))
+    return dataclasses.replace(found, kept=result)
+
+
+def read_ends(info: RunInfo) -> Ends:
+    """The two models of a run, on the CPU.
+
+    Raises:
+        UsageError: It trained no head alone first, or nothing after that, or is being trained.
+        ResourceError: A checkpoint is missing or damaged.
+    """
+    if info.is_running:
+        raise UsageError(f"Run '{info.name}' is being trained.", remedy="Wait until it is done, or stop it.")
+    if not info.has_probe:
+        raise UsageError(
+            f"Run '{info.name}' has nothing to blend its model with: it did not train the head alone first.",
+            remedy="Train with recipe lp-ft or gradual; their first phase does.",
+        )
+    folder, network = info.path / "checkpoints", setup.empty_network(info.config, len(info.classes))
+    probe_epoch = checkpoints.load_probe(folder, network)
+    probe = _copied(network)
+    position = checkpoints.read_position(folder / LAST)
+    if position is None or position.epoch <= probe_epoch:
+        raise UsageError(
+            f"Run '{info.name}' has trained its head alone so far, so there is no tuned model to blend with.",
+            remedy="Resume it, and let it train at least one epoch more.",
+        )
+    if max(position.soup or [position.best_epoch]) > probe_epoch:
+        checkpoints.load_best(folder, network)
+        name = f"the soup of {len(position.soup)} epochs" if position.soup else f"epoch {position.best_epoch}"
+    else:  # the probe was never beaten: what came of tuning may still be of use in part
+        checkpoints.load_end(folder, network)
+        name = f"epoch {position.epoch}, the last one"
+    return Ends(probe, _copied(network), name)
+
+
+def measured(info: RunInfo) -> Measured | None:
+    """What was predicted before; None when nothing was, or the run was trained further since."""
+    try:
+        with safe_open(info.path / _FILE, framework="pt") as file:
+            values = file.metadata()
+            if values["model"] != _model(info):
+                return None
+            points = [BlendPoint(*point) for point in json.loads(values["points"])]
+            found = Measured(values["model"], file.get_tensor("labels").clone())
+            for point in points:
+                found.points[point.alpha] = point
+                found.probabilities[point.alpha] = file.get_tensor(repr(point.alpha)).clone()
+            return found
+    except (OSError, SafetensorError, KeyError, ValueError):  # none yet, or spoilt: it can be made again
+        return None
+
+
+def _measure(
+    info: RunInfo, ends: Ends, known: Measured | None, todo: Sequence[float], device: str, report: Report
+) -> Measured:
+    index = relocate(DatasetIndex.read_manifest(info.path / "manifest.csv"))
+    preprocessing, target = Preprocessing.from_dict(info.preprocessing), resolve_device(device)
+    store, items, _ = open_photos(index, index.used("val"), preprocessing, info.classes)
+    network = setup.empty_network(info.config, len(info.classes))
+    network.eval()
+    move(network, target)
+    live = checkpoints.weights(network)
+
+    def classify(images: Tensor) -> Tensor:
+        return network(to_input(images, preprocessing, target)).float()  # type: ignore[no-any-return]
+
+    report(0, len(todo))
+    for number, alpha in enumerate(todo, 1):
+        for name, value in _blend(ends, alpha).items():
+            live[name].copy_(value)
+        result = evaluate(classify, eval_batches(store, items, _BATCH), device=target, stop=lambda: False)
+        assert result is not None
+        if known is None or len(known.labels) != len(result.labels):  # a photo is gone since: all anew
+            known = Measured(_model(info), result.labels)
+        known.probabilities[alpha] = result.probabilities
+        known.points[alpha] = BlendPoint(alpha, result.accuracy, result.loss)
+        report(number, len(todo))
+    assert known is not None
+    tensors = {repr(alpha): rows.contiguous() for alpha, rows in known.probabilities.items()}
+    points = json.dumps([dataclasses.astuple(point) for point in known.points.values()])
+    content = save({"labels": known.labels, **tensors}, {"model": known.model, "points": points})
+    write_atomically(info.path / _FILE, content)
+    return known
+
+
+def _blend(ends: Ends, alpha: float) -> Weights:
+    return blended(ends.probe, ends.tuned, alpha)
+
+
+def _model(info: RunInfo) -> str:
+    position = checkpoints.read_position(info.path / "checkpoints" / LAST)
+    assert position is not None
+    return json.dumps([position.step, position.best_epoch, position.soup])
+
+
+def _copied(network: torch.nn.Module) -> Weights:
+    return {name: value.clone() for name, value in checkpoints.weights(network).items()}  # type: ignore[arg-type]
+
+
+def _fill(folder: Path, info: RunInfo, weights: Weights, point: BlendPoint, found: BlendResult) -> None:
+    """Puts all that makes a finished run into its folder: checkpoints, history and state."""
+    old, new = info.path / "checkpoints", folder / "checkpoints"
+    position = checkpoints.read_position(old / LAST)
+    assert position is not None
+    position.phase, position.plan, position.ingredients, position.soup = -1, None, [], []
+    position.best_accuracy, position.best_loss = point.accuracy, point.loss
+    assert position.best_file is not None
+    network = setup.empty_network(info.config, len(info.classes))
+    for name, tensor in checkpoints.weights(network).items():
+        tensor.copy_(weights[name])
+    shutil.copyfile(old / START, new / START)
+    checkpoints.save_weights(new / position.best_file, checkpoints.weights(network, position.depth))
+    checkpoints.save_checkpoint(new / LAST, network, None, position, None, None, {})
+    if (info.path / history.NAME).is_file():
+        shutil.copyfile(info.path / history.NAME, folder / history.NAME)
+    with open(folder / history.NAME, "a+b") as file:
+        history.end_torn_line(file)
+        text = (
+            f"A blend of run {info.name}: {words.percent(1 - point.alpha, 0)} its probe, "
+            f"{words.percent(point.alpha, 0)} {found.tuned}. {words.percent(point.accuracy)} of "
+            f"{words.plural(found.images, 'validation photo')} are right."
+        )
+        model = f"blend, α = {point.alpha:g}"
+        for event in (
+            Notice(text),
+            Combined(model, position.epoch, point.accuracy, point.loss),
+            _finished(info, point),
+        ):
+            history.append(file, event)
+    runs.write_status(
+        folder,
+        "completed",
+        "",
+        epochs_done=info.epochs_done,
+        best_epoch=info.best_epoch,
+        val_accuracy=point.accuracy,
+        val_loss=point.loss,
+        seconds=info.seconds,
+    )
+
+
+def _finished(info: RunInfo, point: BlendPoint) -> Finished:
+    rate = snapshot_of(info).images_per_second
+    return Finished("completed", info.best_epoch, point.accuracy, point.loss, info.seconds, rate)
+
+
+def _free_name(name: str, runs_dir: Path) -> str:
+    number = 1
+    while (runs_dir / (name if number == 1 else f"{name} {number}")).exists():
+        number += 1
+    return name if number == 1 else f"{name} {number}"
