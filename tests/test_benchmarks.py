@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.benchmarks import measure, photos
+from tests.benchmarks import accuracy, measure, photos
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.report import render
 from tests.benchmarks.results import Results, Row, read
 from tests.benchmarks.sides import ROOT, Comparison, script, sides
+from tl_app.config import TrainConfig
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks need Linux or macOS")
 
@@ -217,3 +218,43 @@ def test_a_module_can_be_hidden_from_ours() -> None:
     hidden = script(sys.executable, "ours", "--without", "typer", "--help")
     done = subprocess.run(hidden, capture_output=True, text=True, env=env)
     assert done.returncode == 1 and "import of typer halted" in done.stderr
+
+
+def test_every_row_of_the_accuracy_table_is_a_setting_there_is() -> None:
+    for row, settings in accuracy.ROWS.items():
+        assert TrainConfig.from_dict(settings) != TrainConfig() or row == "head only"
+    assert set(accuracy.RECIPES) <= set(accuracy.ROWS)
+
+
+def test_photos_to_validate_on_are_the_same_for_every_number_and_seed(photos: Path, tmp_path: Path) -> None:
+    def names(count: int, seed: int) -> tuple[set[str], set[str]]:
+        folder = accuracy.sampled(photos, tmp_path / f"{count}-{seed}", count, seed)
+        train, val = (
+            {f"{path.parent.name}/{path.name}" for path in (folder / split).rglob("*.png")}
+            for split in ("train", "val")
+        )
+        assert not train & val
+        return train, val
+
+    few, val = names(1, 0)
+    assert len(few) == 2 and len(val) == 2 * accuracy.VAL_PER_CLASS
+    more, same = names(2, 0)
+    assert few < more and same == val
+    others = [names(1, seed) for seed in (1, 2, 3)]
+    assert all(each[1] == val for each in others) and any(each[0] != few for each in others)
+
+
+def test_the_accuracy_table_shows_medians_and_ranges() -> None:
+    def result(share: float, seconds: float) -> dict[str, Any]:
+        return {
+            "row": "full",
+            "per_class": 3,
+            "backbone": "b",
+            "image_size": 64,
+            "val_accuracy": share,
+            "seconds": seconds,
+        }
+
+    rows = [result(0.9, 3.0), result(0.7, 1.0), result(0.8, 9.0), result(0.1, 1.0) | {"image_size": 32}]
+    shown = accuracy.table(rows, ["full", "auto"], [3], "b", 64)
+    assert "| full | **80.0 %** (70.0–90.0), 3 s |" in shown and "| auto | – |" in shown

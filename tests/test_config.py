@@ -24,11 +24,14 @@ from tl_app.ui import form
         ({"epochs": 2.5}, "It must be a whole number"),
         ({"lr_head": float("nan")}, "lr_head is nan"),
         ({"lr_head": "fast"}, "It must be a number or empty"),
-        ({"recipe": "heads"}, "recipe is 'heads'. Allowed: head, partial, full, scratch"),
+        ({"recipe": "heads"}, "recipe is 'heads'. Allowed: auto, head, partial, full, lp-ft"),
         ({"image_size": 8}, "from 32 to 1024"),
         ({"recipe": "full", "freeze": 3}, "trains every stage, but freezing depth 3"),
         ({"recipe": "scratch", "batchnorm": "keep"}, "needs pretrained weights"),
         ({"recipe": "scratch", "weights": "IMAGENET1K_V1"}, "starts from random weights"),
+        ({"recipe": "lp-ft", "weights": "random"}, "begins with a head on learnt features"),
+        ({"recipe": "lp-ft", "teacher": "backbone:x"}, "Recipes with a teacher: full, scratch, pretrain"),
+        ({"blockwise_epochs": 2}, "no teacher whose blocks are imitated"),
     ],
 )
 def test_a_wrong_setting_says_what_is_allowed(values: dict[str, Any], message: str) -> None:

@@ -30,12 +30,13 @@ LAYERS: list[set[str]] = [
     {"transfer"},
     {"engine"},
     {"history", "reproduce", "locks", "snapshot", "predictor", "plots"},
-    {"evaluation", "jobs", "probing"},
+    {"evaluation", "jobs", "probing", "decisions"},
     {"api", "rows", "terminal"},
     {"cli", "ui"},
     {"__main__", "__init__"},
 ]
 NO_TORCH_AT_THE_TOP = {
+    "decisions",
     "caches",
     "config",
     "contradictions",

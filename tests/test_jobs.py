@@ -21,7 +21,7 @@ from tests.engine.conftest import tensors
 from tl_app import history, reproduce, runs
 from tl_app.config import TrainConfig
 from tl_app.errors import DataError, ResourceError, UsageError
-from tl_app.events import EpochDone, Event, Progress, RolledBack, StepDone
+from tl_app.events import EpochDone, Event, Notice, Progress, RolledBack, StepDone
 from tl_app.jobs import Job, Worker
 from tl_app.snapshot import snapshot_of
 
@@ -41,6 +41,20 @@ def finished(job: Job) -> Job:
     assert job.wait(120)
     assert job.error is None, job.error
     return job
+
+
+def test_auto_decides_once_and_says_why(photos: Path, tmp_path: Path) -> None:
+    worker, seen = Worker(tmp_path / "runs"), list[Event]()
+    given = config(photos, backbone="bundled", weights="default", recipe="auto", epochs=None)
+    job = finished(worker.start(given, name="auto", listener=seen.append))
+    info = runs.open_run("auto", tmp_path / "runs")
+    assert info.asked.recipe == "auto" and info.config.recipe in ("head", "lp-ft")
+    assert [event.activity for event in seen if isinstance(event, Progress)].count("cross-validating")
+    said = [event.text for event in seen if isinstance(event, Notice)]
+    assert any("right" in text and text.startswith(("Head only", "Probe, then")) for text in said)
+    assert any(text.startswith(f"{info.config.epochs} epochs: 20 training photos") for text in said)
+    assert "--recipe auto" in reproduce.command_line(info.asked)
+    assert job.snapshot().state == "completed"
 
 
 def test_a_run_is_a_folder_that_says_all(photos: Path, tmp_path: Path) -> None:

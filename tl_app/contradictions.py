@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _WHOLE = ("full", "scratch", "pretrain")  # recipes that train every stage from the first step on
 
+_LEARNT_FEATURES = ("auto", "lp-ft", "gradual")  # recipes that need some
+
 
 def check(config: TrainConfig) -> None:
     """Whether the settings go together.
@@ -22,12 +24,17 @@ def check(config: TrainConfig) -> None:
         UsageError: Two contradict each other.
     """
     if config.freeze is not None:
-        if config.recipe in ("full", "scratch", "pretrain") and config.freeze > 0:
+        if config.recipe in _WHOLE and config.freeze > 0:
             raise UsageError(
                 f"Recipe '{config.recipe}' trains every stage, but freezing depth {config.freeze} was asked for.",
                 "It goes with freezing depth 0 only.",
                 "Choose recipe 'partial' to keep stages frozen, or leave the freezing depth out.",
             )
+    if config.recipe in _LEARNT_FEATURES and config.is_random:
+        raise UsageError(
+            f"Recipe '{config.recipe}' begins with a head on learnt features, but random stages have none.",
+            remedy="Choose pretrained weights, or recipe 'scratch'.",
+        )
     if config.recipe == "scratch" and config.weights not in ("default", "random"):
         raise UsageError(
             f"Recipe 'scratch' starts from random weights, but weights '{config.weights}' were asked for.",
@@ -55,7 +62,7 @@ def check(config: TrainConfig) -> None:
             "L2-SP, feature distance and BSS do not go with them.",
             remedy="Leave the block-wise epochs out, or set all three to 0.",
         )
-    if config.teacher and (config.recipe in ("head", "partial") or config.freeze):
+    if config.teacher and (config.recipe not in _WHOLE or config.freeze):
         raise UsageError(
             f"A teacher is for a network that is trained as a whole, but recipe '{config.recipe}' was asked for.",
             "Recipes with a teacher: full, scratch, pretrain.",

@@ -11,7 +11,7 @@ import dataclasses
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from tl_app import history, resources, runs
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, relocate, scan
 from tl_app.errors import Interrupted, ResourceError, UsageError, UserError
-from tl_app.events import CheckpointSaved, EpochDone, Event, Finished, Progress
+from tl_app.events import CheckpointSaved, EpochDone, Event, Finished, Notice, Progress
 from tl_app.files import write_json
 from tl_app.locks import DeviceLock
 from tl_app.references import located
@@ -199,6 +199,7 @@ class Worker:
             UserError: Another job holds the device, or settings, photos or machine do not fit.
         """
         from tl_app.backbones.staged import stage_parameters
+        from tl_app.decisions import decided
         from tl_app.engine.setup import resolve
         from tl_app.engine.source import source_of
 
@@ -207,7 +208,8 @@ class Worker:
             if index is None:
                 index = scanned(config, listener)
             config = dataclasses.replace(config, data=index.source)
-            filled, preprocessing = resolve(config, len(index.used("train")))
+            used, reasons = decided(config, index, listener) if config.recipe == "auto" else (config, ())
+            filled, preprocessing = resolve(used, len(index.used("train")))
             start = source_of(config)
             path = runs.create_run(
                 self.runs_dir,
@@ -222,7 +224,8 @@ class Worker:
             snapshot = Snapshot(
                 run=path.name, run_path=str(path), backbone=config.backbone, epochs=filled.epochs or 0
             )
-            return self._launch(path, snapshot, filled, index, preprocessing, lock, listener)
+            notices = tuple(map(Notice, reasons))
+            return self._launch(path, snapshot, filled, index, preprocessing, lock, listener, notices)
 
     def resume(self, run: str | Path, *, listener: Listener | None = None) -> Job:
         """Goes on with a run that was stopped, failed or was interrupted.
@@ -267,13 +270,15 @@ class Worker:
         preprocessing: Preprocessing,
         lock: DeviceLock,
         listener: Listener | None,
+        notices: Sequence[Event] = (),
     ) -> Job:
         from tl_app.engine.train import train
 
         def events(stop: Callable[[], bool]) -> Iterator[Event]:
             if self._before_job is not None:
                 self._before_job()
-            return train(config, index, preprocessing, path / "checkpoints", stop=stop)
+            yield from notices
+            yield from train(config, index, preprocessing, path / "checkpoints", stop=stop)
 
         job = Job(path, snapshot, events)
         try:

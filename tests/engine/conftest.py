@@ -27,10 +27,10 @@ def trainer(photos: Path) -> Trainer:
     def start(folder: Path, stop: Callable[[], bool] = lambda: False, **settings: Any) -> Iterator[Event]:
         chosen = {
             "backbone": "mobilenet_v3_small",
+            "weights": "random",
             "recipe": "full",
             "epochs": 2,
             "batch_size": 6,
-            "weights": "random",
             **settings,
         }
         config = TrainConfig(data=str(photos), image_size=32, **chosen)

@@ -357,3 +357,27 @@ def test_a_batch_of_one_and_batchnorm(trainer: Trainer, tmp_path: Path) -> None:
         UsageError, match="cannot train on one photo at a time. The batch size must be at least 2"
     ):
         list(trainer(tmp_path / "full", recipe="full", batch_size=1, epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "depths"),
+    [
+        ({"recipe": "lp-ft", "epochs": 3}, [9, 0]),
+        ({"recipe": "gradual", "epochs": 3, "freeze": 5}, [9, 7, 5]),
+        ({"recipe": "lp-ft", "epochs": 2, "freeze": 7, "optimizer": "sgd"}, [9, 7]),
+    ],
+)
+def test_resuming_in_any_phase_ends_with_the_same_bits(
+    trainer: Trainer, tmp_path: Path, settings: Settings, depths: list[int]
+) -> None:
+    settings = {"backbone": "bundled", "weights": "default", **settings}
+    whole = list(trainer(tmp_path / "whole", **settings))
+    phases = [event for event in whole if isinstance(event, PhaseStarted)]
+    assert [phase.frozen_stages for phase in phases] == depths
+    per_epoch = phases[0].steps_per_epoch
+    for steps in range(1, per_epoch * sum(phase.epochs for phase in phases), per_epoch - 1):
+        folder = tmp_path / f"stopped-{steps}"
+        first = train_until(trainer, folder, steps, **settings)
+        assert isinstance(first[-1], Finished) and first[-1].reason == "stopped"
+        list(trainer(folder, **settings))
+        assert_same(tmp_path / "whole", folder)

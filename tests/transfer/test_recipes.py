@@ -11,8 +11,12 @@ from tl_app.transfer.schedules import lr_factor
 
 
 def phase_of(stages: int = 8, photos: int = 100, **values: Any) -> Phase:
-    (phase,) = plan(resolve(TrainConfig(**values), stages, photos))
+    (phase,) = phases_of(stages, photos, **values)
     return phase
+
+
+def phases_of(stages: int = 8, photos: int = 100, **values: Any) -> list[Phase]:
+    return plan(resolve(TrainConfig(**values), stages, photos), stages)
 
 
 @pytest.mark.parametrize(("recipe", "depth"), [("head", 8), ("partial", 6), ("full", 0), ("scratch", 0)])
@@ -40,6 +44,8 @@ def test_a_partial_recipe_takes_any_depth_there_is() -> None:
     [
         ({"recipe": "partial", "freeze": 9}, "has 8 stages. Allowed: 0 .* to 8"),
         ({"recipe": "head", "freeze": 3}, "freezes all 8 stages, but freezing depth 3"),
+        ({"recipe": "lp-ft", "freeze": 8}, "ends with unfrozen stages, but freezing depth 8 leaves none"),
+        ({"recipe": "gradual", "epochs": 1}, "has two parts at least, but epochs is 1. Allowed: 2 or more"),
     ],
 )
 def test_a_depth_that_is_not_there(values: dict[str, Any], message: str) -> None:
@@ -47,10 +53,45 @@ def test_a_depth_that_is_not_there(values: dict[str, Any], message: str) -> None
         phase_of(**values)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "auto"])
 def test_given_values_are_kept(recipe: str) -> None:
-    phase = phase_of(recipe=recipe, lr_head=0.3, lr_backbone=0.2, epochs=3)
-    assert (phase.lr_head, phase.lr_backbone, phase.epochs) == (0.3, 0.2, 3)
+    first, *_ = phases = phases_of(recipe=recipe, lr_head=0.3, lr_backbone=0.2, epochs=3)
+    assert (first.lr_head, first.lr_backbone) == (0.3, 0.2)
+    assert sum(phase.epochs for phase in phases) == 3
+
+
+def test_a_probe_comes_before_fine_tuning_at_the_backbones_rate() -> None:
+    probe, tuned = phases_of(recipe="lp-ft", epochs=9)
+    assert (probe.frozen_stages, probe.epochs) == (8, 6) and (tuned.frozen_stages, tuned.epochs) == (0, 3)
+    assert probe.lr_head == phase_of(recipe="head").lr_head
+    full = phase_of(recipe="full")
+    assert tuned.lr_head == pytest.approx(full.lr_backbone) == pytest.approx(tuned.lr_backbone)
+    assert phases_of(recipe="lp-ft", freeze=5)[1].frozen_stages == 5
+    assert [phase.epochs for phase in phases_of(recipe="lp-ft", epochs=2)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "freeze", "depths", "shares"),
+    [
+        (9, None, [8, 7, 6, 5, 4, 3, 2, 1, 0], [1] * 9),
+        (20, None, [8, 7, 6, 5, 4, 3, 2, 1, 0], [2] * 7 + [3] * 2),
+        (5, None, [8, 6, 4, 2, 0], [1] * 5),
+        (4, 6, [8, 7, 6], [1, 1, 2]),
+        (2, 6, [8, 6], [1, 1]),
+    ],
+)
+def test_stages_are_unfrozen_one_after_the_other(
+    epochs: int, freeze: int | None, depths: list[int], shares: list[int]
+) -> None:
+    phases = phases_of(recipe="gradual", epochs=epochs, freeze=freeze)
+    assert [phase.frozen_stages for phase in phases] == depths
+    assert [phase.epochs for phase in phases] == shares
+    assert phases[0].lr_head > phases[1].lr_head == phases[-1].lr_backbone
+
+
+def test_block_wise_epochs_come_first() -> None:
+    blockwise, rest = phases_of(recipe="pretrain", teacher="backbone:x", blockwise_epochs=3, epochs=5)
+    assert blockwise.blockwise and not rest.blockwise and (blockwise.epochs, rest.epochs) == (3, 5)
 
 
 def test_more_photos_get_fewer_epochs() -> None:

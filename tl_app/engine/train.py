@@ -113,7 +113,7 @@ def _set_up(
         config=config,
         network=network,
         photos=photos,
-        phases=plan(config),
+        phases=plan(config, len(network.stages)),
         device=device,
         folder=folder,
         stop=stop,

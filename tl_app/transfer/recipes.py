@@ -24,6 +24,8 @@ _BACKBONE_SHARE = 0.05
 # 3e-2, 4e-2 and 1e-1 (mobilenet_v2, AdamW, Caltech-101) the larger ones were the faster, 1e-1 ended less well.
 _BLOCKWISE_LR = 0.05
 
+BEGIN_WITH_HEAD = ("lp-ft", "gradual")  # recipes whose first phase trains the head alone
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -44,13 +46,14 @@ class Phase:
     blockwise: bool = False
 
 
-def plan(config: TrainConfig) -> list[Phase]:
+def plan(config: TrainConfig, stages: int) -> list[Phase]:
     """The phases of ``config.recipe``.
 
     Args:
         config: Without gaps, from :func:`resolve`.
+        stages: Of the backbone.
     """
-    phases = _RECIPES[config.recipe](config)
+    phases = _RECIPES[config.recipe](config, stages)
     if config.blockwise_epochs:
         assert config.lr_head
         phases.insert(0, Phase(config.blockwise_epochs, 0, config.lr_head, _BLOCKWISE_LR, blockwise=True))
@@ -65,14 +68,24 @@ def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
     """
     depth = default_depth(config.recipe, stages) if config.freeze is None else config.freeze
     _check_depth(config, depth, stages)
+    epochs = config.epochs or auto_epochs(train_photos, config.recipe)
+    if config.recipe in BEGIN_WITH_HEAD and epochs < 2:
+        raise UsageError(
+            f"Recipe '{config.recipe}' has two parts at least, but epochs is {epochs}.",
+            "Allowed: 2 or more.",
+            "Raise the epochs, or choose recipe 'head'.",
+        )
     lr_head = config.lr_head
     if lr_head is None:
-        lr_head = (_HEAD_ALONE_LR if depth == stages else _HEAD_LR)[config.optimizer]
+        alone = depth == stages or config.recipe in BEGIN_WITH_HEAD
+        lr_head = (_HEAD_ALONE_LR if alone else _HEAD_LR)[config.optimizer]
     whole = config.recipe in ("scratch", "pretrain") or config.start == "scratch"
     share = 1.0 if whole and config.is_random else _BACKBONE_SHARE
+    if config.recipe in BEGIN_WITH_HEAD:
+        share *= _HEAD_LR[config.optimizer] / _HEAD_ALONE_LR[config.optimizer]
     return dataclasses.replace(
         config,
-        epochs=config.epochs or auto_epochs(train_photos, config.recipe),
+        epochs=epochs,
         freeze=depth,
         lr_head=lr_head,
         lr_backbone=max(lr_head * share, 1e-8) if config.lr_backbone is None else config.lr_backbone,
@@ -80,14 +93,21 @@ def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
 
 
 def auto_epochs(train_photos: int, recipe: str = "head") -> int:
-    """20 for small folders, fewer where one epoch holds many steps already; a source model learns for longer."""
+    """20 for small folders, fewer where one epoch holds many steps already; a source model learns for longer.
+
+    Where a head learns first, on features that are kept, there is half as much again.
+    """
     if recipe == "pretrain":
         return 100 if train_photos <= 10_000 else 30
-    return 20 if train_photos <= 1000 else 10 if train_photos <= 10_000 else 5
+    epochs = 20 if train_photos <= 1000 else 10 if train_photos <= 10_000 else 5
+    return epochs * 3 // 2 if recipe in BEGIN_WITH_HEAD else epochs
 
 
 def default_depth(recipe: str, stages: int) -> int:
-    """The freezing depth a recipe stands for when none is named; ``partial`` frees the last quarter."""
+    """The freezing depth a recipe stands for when none is named; ``partial`` frees the last quarter.
+
+    Of recipes with several phases it is that of the last one.
+    """
     return {"head": stages, "partial": stages - max(1, round(stages / 4))}.get(recipe, 0)
 
 
@@ -102,17 +122,58 @@ def _check_depth(config: TrainConfig, depth: int, stages: int) -> None:
             f"Recipe 'head' freezes all {stages} stages, but freezing depth {depth} was asked for.",
             remedy="Choose recipe 'partial' for that depth, or leave the freezing depth out.",
         )
+    if config.recipe in BEGIN_WITH_HEAD and depth == stages:
+        raise UsageError(
+            f"Recipe '{config.recipe}' ends with unfrozen stages, but freezing depth {depth} leaves none.",
+            f"Allowed: 0 to {stages - 1}.",
+            "Choose recipe 'head', or a smaller freezing depth.",
+        )
 
 
-def _one_phase(config: TrainConfig) -> list[Phase]:
+def _one_phase(config: TrainConfig, stages: int) -> list[Phase]:
     assert config.epochs and config.lr_head and config.lr_backbone and config.freeze is not None
     return [Phase(config.epochs, config.freeze, config.lr_head, config.lr_backbone)]
 
 
-_RECIPES: dict[str, Callable[[TrainConfig], list[Phase]]] = {
+def _probe_then_tune(config: TrainConfig, stages: int) -> list[Phase]:
+    """LP-FT (Kumar et al. 2022): a good head first, so that it sends no large gradients into the stages behind it.
+
+    Two thirds of the epochs, which cost little, train the head; then all that is unfrozen moves at the backbone's rate.
+    """
+    assert config.epochs and config.lr_head and config.lr_backbone and config.freeze is not None
+    tuned = max(1, config.epochs // 3)
+    return [
+        Phase(config.epochs - tuned, stages, config.lr_head, config.lr_backbone),
+        Phase(tuned, config.freeze, config.lr_backbone, config.lr_backbone),
+    ]
+
+
+def _gradual(config: TrainConfig, stages: int) -> list[Phase]:
+    """Head, then the last stage too, and so on to the freezing depth (Howard and Ruder 2018, ULMFiT).
+
+    Epochs are shared evenly, the last phases having those left over; where there are fewer epochs than steps of the
+    way, several stages are freed at once.
+    """
+    assert config.epochs and config.lr_head and config.lr_backbone and config.freeze is not None
+    phases = min(config.epochs, stages - config.freeze + 1)
+    each, more = divmod(config.epochs, phases)
+    return [
+        Phase(
+            each + (number >= phases - more),
+            stages - round(number * (stages - config.freeze) / (phases - 1)),
+            config.lr_backbone if number else config.lr_head,
+            config.lr_backbone,
+        )
+        for number in range(phases)
+    ]
+
+
+_RECIPES: dict[str, Callable[[TrainConfig, int], list[Phase]]] = {
     "head": _one_phase,
     "partial": _one_phase,
     "full": _one_phase,
+    "lp-ft": _probe_then_tune,
+    "gradual": _gradual,
     "scratch": _one_phase,
     "pretrain": _one_phase,
 }

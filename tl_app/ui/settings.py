@@ -293,7 +293,7 @@ def recipe_of(recipe: str, depth: int, stages: int) -> str:
         return "head"
     if depth > 0:
         return "partial"
-    return recipe if recipe in ("full", "scratch", "pretrain") else "full"
+    return "full" if recipe in ("head", "partial") else recipe
 
 
 def _network(backbone: str, recipe: str, weights: str) -> tuple[Any, str]:

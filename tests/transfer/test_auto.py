@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tl_app.config import TrainConfig
+from tl_app.transfer.auto import Decision, decide
+
+
+def decided(photos: int = 200, classes: int = 4, probed: float = 0.9, **settings: Any) -> Decision:
+    config = TrainConfig(recipe="auto", **settings)
+    return decide(config, train_photos=photos, classes=classes, probed=probed, image_size=224)
+
+
+@pytest.mark.parametrize(
+    ("photos", "probed", "recipe", "why"),
+    [
+        (200, 0.9, "lp-ft", "90.0% are right without any training"),
+        (200, 0.999, "head", "99.9% are right already"),
+        (12, 0.6, "head", "about 3 photos a class are too few"),
+    ],
+)
+def test_photos_and_probe_decide_the_recipe(photos: int, probed: float, recipe: str, why: str) -> None:
+    found = decided(photos, probed=probed)
+    assert found.config.recipe == recipe and why in found.reasons[0]
+
+
+def test_each_choice_has_its_sentence() -> None:
+    for found in (decided(), decided(12), decided(5000), decided(probed=1.0)):
+        assert len(found.reasons) == 5
+        assert all(reason.endswith(".") and ":" in reason for reason in found.reasons[:4])
+        assert f"{found.config.epochs} epochs" in found.reasons[1]
+
+
+def test_few_photos_a_class_are_varied_more_and_many_photos_seen_less_often() -> None:
+    assert decided(60).config.augmentation == "strong" and decided(600).config.augmentation == "light"
+    epochs = [decided(photos).config.epochs or 0 for photos in (100, 5000, 50_000)]
+    assert epochs == sorted(epochs, reverse=True) and epochs[0] > epochs[2]
+
+
+def test_what_a_person_chose_stays() -> None:
+    chosen = {"epochs": 7, "image_size": 96, "augmentation": "none", "lr_head": 0.1}
+    found = decided(**chosen)
+    assert found.config == TrainConfig(recipe="lp-ft", **chosen)
+    assert len(found.reasons) == 1

@@ -1,0 +1,89 @@
+"""Recipe ``auto``: from the photos and the instant probe's answer to settings, with a sentence each on why.
+
+In the spirit of BiT-HyperRule (Kolesnikov et al. 2020): the size of the task decides schedule and variation. Only what
+was left to the program is chosen. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from tl_app import words
+from tl_app.config import TrainConfig
+from tl_app.transfer.recipes import auto_epochs
+
+_SOLVED = 0.995  # of photos that the probe names right: less than one in 200 is left to gain
+_FEW_PER_CLASS = 5  # below it the stages would learn the photos by heart
+_STRONG_PER_CLASS = 20  # below it each photo is seen so often that it should look different each time
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What ``auto`` decided.
+
+    Attributes:
+        config: The settings with a recipe in the place of ``auto``.
+        reasons: A sentence for each decision.
+    """
+
+    config: TrainConfig
+    reasons: tuple[str, ...]
+
+
+def decide(
+    config: TrainConfig, *, train_photos: int, classes: int, probed: float, image_size: int
+) -> Decision:
+    """The settings for a folder of photos.
+
+    Args:
+        config: With recipe ``auto``; what differs from the defaults was chosen by a person and stays.
+        train_photos: How many there are to train on.
+        classes: Of how many classes.
+        probed: Share of training photos that the instant probe classifies right, 0 to 1.
+        image_size: What the weights were made for, in pixels.
+    """
+    per_class = train_photos / classes
+    recipe, why = _recipe(per_class, probed)
+    chosen: dict[str, Any] = {"recipe": recipe}
+    reasons = [why]
+    if config.epochs is None:
+        epochs = auto_epochs(train_photos, recipe)
+        chosen["epochs"] = epochs
+        reasons.append(
+            f"{epochs} epochs: {words.plural(train_photos, 'training photo')} give {_steps(train_photos)}."
+        )
+    if config.image_size is None:
+        reasons.append(f"{image_size} px: what the weights were made for.")
+    if config.augmentation == TrainConfig.augmentation:
+        strong = recipe != "head" and per_class < _STRONG_PER_CLASS
+        chosen["augmentation"] = "strong" if strong else "light"
+        reasons.append(
+            f"{'Strong' if strong else 'Light'} augmentation: about {per_class:.0f} photos a class "
+            + ("are seen often, so they are varied much." if strong else "need only slight variation.")
+        )
+    if config.lr_head is None and config.lr_backbone is None:
+        reasons.append(_rates(recipe))
+    return Decision(dataclasses.replace(config, **chosen), tuple(reasons))
+
+
+def _recipe(per_class: float, probed: float) -> tuple[str, str]:
+    if probed >= _SOLVED:
+        return "head", f"Head only: without any training {probed:.1%} are right already."
+    if per_class < _FEW_PER_CLASS:
+        return "head", f"Head only: about {per_class:.0f} photos a class are too few to move the backbone by."
+    return "lp-ft", (
+        f"Probe, then fine-tune: {probed:.1%} are right without any training, "
+        f"and about {per_class:.0f} photos a class can teach the backbone more."
+    )
+
+
+def _rates(recipe: str) -> str:
+    if recipe == "head":
+        return "The head's usual learning rate: nothing else moves."
+    return "The backbone learns at a small fraction of the head's rate: it knows a lot already."
+
+
+def _steps(train_photos: int) -> str:
+    return "few steps each" if train_photos <= 1000 else "many steps each"
