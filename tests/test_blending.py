@@ -29,7 +29,7 @@ def train(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trai
     """``train(phases, **settings)`` trains a run named ``tuned`` with those phases."""
 
     def start(phases: list[Phase] = PHASES, **settings: Any) -> RunInfo:
-        monkeypatch.setattr("tl_app.engine.train.plan", lambda *_: phases)
+        monkeypatch.setattr("tl_app.transfer.extensions.plan", lambda *_: phases)
         tl_app.train(
             photos,
             name="tuned",

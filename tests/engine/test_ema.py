@@ -27,7 +27,7 @@ def every_epoch_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def two_phases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tl_app.engine.train.plan", lambda *_: [HEAD, DEEPER])
+    monkeypatch.setattr("tl_app.transfer.extensions.plan", lambda *_: [HEAD, DEEPER])
 
 
 def best_of(folder: Path) -> dict[str, torch.Tensor]:

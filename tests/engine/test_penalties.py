@@ -224,13 +224,18 @@ def test_shrinkage_makes_the_smallest_singular_value_smaller(trainer: Trainer, t
     assert smallest[1] < 0.9 * smallest[0]
 
 
-@pytest.mark.parametrize("recipe", ["partial", "full"])
+@pytest.mark.parametrize("recipe", ["partial", "full", "lp-ft"])
 def test_resuming_with_everything_on_ends_with_the_same_bits(
     trainer: Trainer, tmp_path: Path, recipe: str
 ) -> None:
     settings = TUNED | ALL | {"recipe": recipe, "optimizer": "adamw" if recipe == "full" else "sgd"}
     list(trainer(tmp_path / "whole", **settings))
-    for steps in (0, 3, 4):  # before the first, within an epoch, before an evaluation
+    for steps in (
+        0,
+        3,
+        4,
+        6,
+    ):  # before the first, within an epoch, before an evaluation, within the second epoch
         folder = tmp_path / f"stopped-{steps}"
         first = train_until(trainer, folder, steps, **settings)
         assert sum(isinstance(event, StepDone) for event in first) == steps

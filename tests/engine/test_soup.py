@@ -118,7 +118,7 @@ def test_epochs_of_several_phases_are_measured_as_a_whole(
 ) -> None:
     """The last phase freezes what an earlier one trained: what it keeps of those stages is not the epochs' own."""
     phases = [Phase(2, 5, 1e-4, 1e-3), Phase(1, 9, 1e-4, 1e-4)]
-    monkeypatch.setattr("tl_app.engine.train.plan", lambda *_: phases)
+    monkeypatch.setattr("tl_app.transfer.extensions.plan", lambda *_: phases)
     monkeypatch.setattr(epoch, "evaluate", scripted([(0.9, 0.1), (0.8, 0.2), (0.7, 0.3)]))
     measured: list[float] = []
     real = soup.evaluate
@@ -132,7 +132,7 @@ def test_epochs_of_several_phases_are_measured_as_a_whole(
     list(trainer(tmp_path / "run", soup=3, **BUNDLED))
     monkeypatch.undo()
     # The first epoch as it was: a training of its own that ends there.
-    monkeypatch.setattr("tl_app.engine.train.plan", lambda *_: [phases[0]])
+    monkeypatch.setattr("tl_app.transfer.extensions.plan", lambda *_: [phases[0]])
     alone = list(trainer(tmp_path / "alone", schedule="cosine", **BUNDLED))
     first = next(event for event in alone if type(event).__name__ == "EpochDone")
     assert measured[0] == pytest.approx(first.val_loss, rel=1e-3)  # type: ignore[union-attr]

@@ -20,7 +20,7 @@ def acts(home: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> blend_pan
         ("tuned", [Phase(1, 9, 2e-4, 1e-5), Phase(1, 7, 2e-4, 1e-4)]),
         ("plain", [Phase(1, 9, 2e-4, 1e-5)]),
     ):
-        monkeypatch.setattr("tl_app.engine.train.plan", lambda *_, found=phases: found)
+        monkeypatch.setattr("tl_app.transfer.extensions.plan", lambda *_, found=phases: found)
         settings = {"backbone": "bundled", "recipe": "full", "image_size": 32, "epochs": 2}
         tl_app.train(photos, name=name, runs_dir=home / "runs", **settings)  # type: ignore[arg-type]
     return blend_panel.Acts(Workspace(home / "runs"))
