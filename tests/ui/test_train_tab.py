@@ -9,7 +9,7 @@ import gradio as gr
 import pytest
 
 from tests.test_plateau import rows
-from tl_app import runs
+from tl_app import runs, words
 from tl_app.errors import UsageError
 from tl_app.ui import form, more, settings, train_tab
 from tl_app.ui.strip import summaries, value_of
@@ -143,6 +143,31 @@ def test_the_strip_says_what_is_trained():
 
 def test_the_strip_counts_the_new_head():
     assert value_of("resnet18", 5, classes=2)["head"]["parameters"] == "1,026"
+    shown = value_of("vgg16", 5, 2, ("mlp", 1024, "flatten", "224"))
+    assert shown["head"]["parameters"] == words.count(25_088 * 1024 + 1024 + 2 * 1025)
+    assert shown["stages"][-1]["name"] == "conv5", "fc6 and fc7 make room for the hidden layer"
+    assert "All 5 stages are frozen" in shown["summaries"][-1]
+
+
+@pytest.mark.parametrize(
+    "odd", [("linear", 1024, "flatten", ""), ("mlp", "many", "pool", ""), ("mlp", 8, "pool", "7")]
+)
+def test_the_strip_shows_a_linear_head_for_settings_that_do_not_go_together(odd):
+    assert value_of("resnet18", 5, 2, odd) == value_of("resnet18", 5, 2)
+
+
+def test_another_head_redraws_the_strip(form_acts: settings._Acts):
+    mlp = ("mlp", 1024, "pool", "")
+    slider, strip = form_acts.head_chosen("vgg16", "head", 7, "", *mlp)
+    assert (slider["maximum"], slider["value"], strip["depth"]) == (5, 5, 5)
+    slider, _ = form_acts.head_chosen("vgg16", "partial", 3, "", *mlp)
+    assert slider["value"] == 3, "a depth that was chosen stays"
+    slider, _ = form_acts.head_chosen("vgg16", "partial", 7, "", *mlp)
+    assert slider["value"] == 5
+    assert form_acts.depth_chosen("vgg16", "partial", "default", 5, *mlp)[0] == "head"
+    assert (
+        form_acts.depth_chosen("vgg16", "partial", "default", 5, "linear", 1024, "pool", "")[0] == "partial"
+    )
 
 
 def test_train_stop_and_try_from_the_page(work: Workspace, acts: train_tab._Acts, photos: Path, home: Path):

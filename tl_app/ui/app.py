@@ -32,6 +32,7 @@ from tl_app.ui.blocks import html
 from tl_app.ui.data_tab import DataTab
 from tl_app.ui.runs_tab import RunsTab
 from tl_app.ui.storage import Storage
+from tl_app.ui.strip import HEAD_FIELDS
 from tl_app.ui.toasts import toasts
 from tl_app.ui.train_tab import TrainTab
 from tl_app.ui.try_tab import TryTab
@@ -187,7 +188,7 @@ def _explain_buttons() -> None:
 def _wire_photos(data: DataTab, train: TrainTab, tabs: gr.Tabs) -> None:
     """Photos chosen on the Data tab reach the form, and two clicks are enough to train."""
     form, told_of = train.settings.form, train.settings.acts.photos_chosen
-    network, answer = [data.source, form["backbone"]], data.answer
+    network, answer = [data.source, *(form[name] for name in ("backbone", *HEAD_FIELDS))], data.answer
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
     asked = {"inputs": data.source, "inputs_kwargs": {name: form[name] for name in first_answer.FIELDS}}
     for chosen in data.scan:

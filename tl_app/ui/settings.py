@@ -6,6 +6,7 @@ What the catalogue knows (`late` parts) comes when it is loaded, which is after 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tl_app.ui import form, picker, preview
 from tl_app.ui.blocks import html
 from tl_app.ui.form import Form
 from tl_app.ui.preview import Preview
-from tl_app.ui.strip import stage_count, strip, value_of
+from tl_app.ui.strip import HEAD_FIELDS, stage_count, strip, value_of
 from tl_app.ui.workspace import Workspace
 
 PARTS = ("group", "facts", "strip", *form.FIELDS)  # what `Settings.all` is made of
@@ -76,11 +77,14 @@ def build(work: Workspace, source: gr.State) -> Settings:
     # No queue: these answer within milliseconds, and the last position of a slider is the one that counts.
     quick = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
     network, drawn = [weights, parts.facts], [freeze, parts.strip]
+    head = [fields[name] for name in HEAD_FIELDS]
     parts.group.input(acts.group_chosen, [parts.group, backbone], backbone, **quick)
-    backbone.input(acts.backbone_chosen, [backbone, recipe, source], [*network, *drawn], **quick)
+    backbone.input(acts.backbone_chosen, [backbone, recipe, source, *head], [*network, *drawn], **quick)
     weights.input(acts.weights_chosen, [backbone, weights], parts.facts, **quick)
-    recipe.input(acts.recipe_chosen, [backbone, recipe, weights, source], [*network, *drawn], **quick)
-    freeze.input(acts.depth_chosen, [backbone, recipe, weights, freeze], [recipe, *network], **quick)
+    recipe.input(acts.recipe_chosen, [backbone, recipe, weights, source, *head], [*network, *drawn], **quick)
+    freeze.input(acts.depth_chosen, [backbone, recipe, weights, freeze, *head], [recipe, *network], **quick)
+    for each in head:
+        each.input(acts.head_chosen, [backbone, recipe, freeze, source, *head], drawn, **quick)
     preview.bind(parts.preview, work, source, fields)
     cards = {"group": parts.group, "facts": parts.facts, "strip": parts.strip}
     return Settings(
@@ -193,10 +197,10 @@ class _Acts:
             found = [entry for entry in picker.backbones() if entry[1] == backbone] + found
         return gr.update(choices=found)
 
-    def backbone_chosen(self, backbone: str, recipe: str, source: str) -> tuple[Any, ...]:
+    def backbone_chosen(self, backbone: str, recipe: str, source: str, *head: Any) -> tuple[Any, ...]:
         weights = "random" if recipe in _FROM_RANDOM else "default"
         choice = gr.update(choices=picker.weights(backbone, self.work.runs_dir), value=weights)
-        return choice, picker.facts(backbone, weights), *self._depth(backbone, recipe, source)
+        return choice, picker.facts(backbone, weights), *self._depth(backbone, recipe, source, head)
 
     def list_weights(self, backbone: str) -> Any:
         """The weights that can be chosen by now."""
@@ -205,19 +209,30 @@ class _Acts:
     def weights_chosen(self, backbone: str, weights: str) -> str:
         return picker.facts(backbone, weights)
 
-    def recipe_chosen(self, backbone: str, recipe: str, weights: str, source: str) -> tuple[Any, ...]:
-        return *_network(backbone, recipe, weights), *self._depth(backbone, recipe, source)
+    def recipe_chosen(
+        self, backbone: str, recipe: str, weights: str, source: str, *head: Any
+    ) -> tuple[Any, ...]:
+        return *_network(backbone, recipe, weights), *self._depth(backbone, recipe, source, head)
 
-    def depth_chosen(self, backbone: str, recipe: str, weights: str, depth: int) -> tuple[Any, ...]:
-        recipe = recipe_of(recipe, depth, stage_count(backbone))
+    def depth_chosen(
+        self, backbone: str, recipe: str, weights: str, depth: int, *head: Any
+    ) -> tuple[Any, ...]:
+        recipe = recipe_of(recipe, depth, stage_count(backbone, head))
         return recipe, *_network(backbone, recipe, weights)
 
-    def photos_chosen(self, source: str, backbone: str) -> tuple[Any, ...]:
+    def head_chosen(self, backbone: str, recipe: str, depth: int, source: str, *head: Any) -> tuple[Any, Any]:
+        """Another head: its size, and other stages where it takes the place of some; a chosen depth stays."""
+        stages = stage_count(backbone, head)
+        depth = min(depth, stages) if recipe == "partial" else default_depth(recipe, stages)
+        drawn = value_of(backbone, depth, self._classes(source), head)
+        return gr.update(maximum=stages, value=depth), drawn
+
+    def photos_chosen(self, source: str, backbone: str, *head: Any) -> tuple[Any, ...]:
         """Other photos were chosen: their name, and the strip with a head for their classes.
 
         Not with a depth: someone may slide while a scan, or the catalogue, is under way.
         """
-        return source, value_of(backbone, None, self._classes(source))
+        return source, value_of(backbone, None, self._classes(source), head)
 
     def restore(self, source: str) -> tuple[Any, ...]:
         """For a page that was just opened: what waited for the catalogue, the photos, and the settings of a run.
@@ -231,10 +246,10 @@ class _Acts:
         config = runs.open_run(job.path, runs_dir).asked
         return filled(config, self._classes(source or config.data), runs_dir)
 
-    def _depth(self, backbone: str, recipe: str, source: str) -> tuple[Any, Any]:
-        stages = stage_count(backbone)
+    def _depth(self, backbone: str, recipe: str, source: str, head: Sequence[Any]) -> tuple[Any, Any]:
+        stages = stage_count(backbone, head)
         depth = default_depth(recipe, stages)
-        return gr.update(maximum=stages, value=depth), value_of(backbone, depth, self._classes(source))
+        return gr.update(maximum=stages, value=depth), value_of(backbone, depth, self._classes(source), head)
 
     def _classes(self, source: str) -> int:
         # A page that was opened a moment ago does not know yet which photos it will show.
@@ -256,7 +271,7 @@ def filled(
     Raises:
         UsageError: The backbone has no such weights, or fewer stages than are frozen.
     """
-    stages = stage_count(config.backbone)
+    stages = stage_count(config.backbone, _head_of(config))
     if config.freeze is not None and config.freeze > stages:
         raise UsageError(
             f"Freezing depth {config.freeze} is too deep for {config.backbone}.", f"It has {stages} stages."
@@ -287,7 +302,7 @@ def late_parts(
     return {
         "group": {"interactive": True},
         "facts": {"value": picker.facts(config.backbone, weights)},
-        "strip": {"value": value_of(config.backbone, depth, classes)},
+        "strip": {"value": value_of(config.backbone, depth, classes, _head_of(config))},
         "backbone": {"choices": picker.backbones(), "interactive": True},
         "weights": {
             "choices": picker.weights(config.backbone, runs_dir),
@@ -312,8 +327,12 @@ def _defaults() -> TrainConfig:
     return dataclasses.replace(TrainConfig(), backbone=bundled.default_backbone())
 
 
+def _head_of(config: TrainConfig) -> list[Any]:
+    return [getattr(config, name) for name in HEAD_FIELDS]
+
+
 def _depth_of(config: TrainConfig) -> int:
-    stages = stage_count(config.backbone)
+    stages = stage_count(config.backbone, _head_of(config))
     return default_depth(config.recipe, stages) if config.freeze is None else config.freeze
 
 

@@ -5,12 +5,24 @@ The figures for every depth are worked out here once per backbone; the browser o
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from tl_app import words
-from tl_app.ui import loading, theme
+from tl_app.errors import UserError
+from tl_app.ui import form, loading, theme
+
+if TYPE_CHECKING:
+    from tl_app.transfer.heads import Head
+
+HEAD_FIELDS = (
+    "head",
+    "hidden",
+    "pooling",
+    "image_size",
+)  # what the head's size and the stages before it depend on
 
 _TEMPLATE = (
     '<div class="tl-strip">'
@@ -37,35 +49,56 @@ def strip(slider_id: str, depth: int) -> gr.HTML:
     )
 
 
-def value_of(backbone: str, depth: int | None, classes: int) -> dict[str, Any]:
+def value_of(backbone: str, depth: int | None, classes: int, head: Sequence[Any] = ()) -> dict[str, Any]:
     """What the strip shows.
 
     Args:
         backbone: Its name.
         depth: The freezing depth chosen; None for the one that the strip stands at.
         classes: Of the target task, for the size of the new head.
+        head: What the form's :data:`HEAD_FIELDS` hold; nothing for a linear head.
     """
     loading.wait()
     from tl_app.backbones.catalogue import get_backbone
-    from tl_app.backbones.staged import head_parameters, stage_parameters
+    from tl_app.backbones.staged import stage_parameters
+    from tl_app.transfer.heads import ending_for, parameters
 
-    *stages, _ = stage_parameters(backbone)
-    head = head_parameters(backbone, classes)
+    asked, image_size = _head_of(backbone, head)
+    *stages, _ = stage_parameters(backbone, ending_for(asked, backbone))
+    size = parameters(backbone, asked, classes, image_size)
     return {
         "backbone": get_backbone(backbone).label,
-        "stages": [_part(name, parameters) for name, parameters in stages],
-        "head": _part("head", head),
+        "stages": [_part(name, count) for name, count in stages],
+        "head": _part("head", size),
         "depth": depth,
-        "summaries": summaries([parameters for _, parameters in stages], head),
+        "summaries": summaries([count for _, count in stages], size),
     }
 
 
-def stage_count(backbone: str) -> int:
-    """How many stages can be frozen."""
+def stage_count(backbone: str, head: Sequence[Any] = ()) -> int:
+    """How many stages can be frozen in front of a head."""
     loading.wait()
     from tl_app.backbones.staged import stage_parameters
+    from tl_app.transfer.heads import ending_for
 
-    return len(stage_parameters(backbone)) - 1
+    return len(stage_parameters(backbone, ending_for(_head_of(backbone, head)[0], backbone))) - 1
+
+
+def _head_of(backbone: str, values: Sequence[Any]) -> tuple[Head, int | None]:
+    """The head and the image size; a linear head for settings that do not go together, which Start will say of them."""
+    loading.wait()
+    from tl_app.backbones.catalogue import get_backbone
+    from tl_app.transfer.heads import LINEAR, ending_for, head_of
+
+    try:
+        config = form.read(dict(zip(HEAD_FIELDS, values, strict=False)))
+        asked = head_of(config)
+        ending_for(asked, backbone)
+        if config.image_size is not None:
+            get_backbone(backbone).check_image_size(config.image_size)
+    except UserError:
+        return LINEAR, None
+    return asked, config.image_size
 
 
 def summaries(stages: list[int], head: int) -> list[str]:
