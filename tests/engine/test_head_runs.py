@@ -27,6 +27,7 @@ from tl_app.transfer.heads import Cosine
 MLP = {"head": "mlp", "hidden": 16}
 FLAT = {**MLP, "pooling": "flatten"}
 COSINE = {"head": "cosine"}
+BUNDLED = {"backbone": "bundled", "weights": "default", "recipe": "lp-ft", "epochs": 2}
 TINY: dict[str, Any] = {"image_size": 32, "device": "cpu", "batch_size": 8, "epochs": 1}
 
 
@@ -37,6 +38,8 @@ TINY: dict[str, Any] = {"image_size": 32, "device": "cpu", "batch_size": 8, "epo
         {**FLAT, "recipe": "head"},
         {**MLP, "recipe": "full"},
         {**COSINE, "recipe": "head"},
+        {**COSINE, **BUNDLED, "ema": 0.9},
+        {**FLAT, **BUNDLED},
         {**COSINE, "recipe": "partial", "optimizer": "sgd"},
     ],
     ids=lambda settings: "-".join(map(str, settings.values())),
@@ -73,6 +76,17 @@ def test_prototypes_outlive_a_rollback(
     assert seen is not None
     assert torch.equal(seen, tensors(tmp_path / "start")[f"{LAST}:net.classifier.3.weight"])
     torch.testing.assert_close(seen.norm(dim=1), torch.ones(2))
+
+
+def test_an_average_begins_with_the_prototypes(trainer: Trainer, tmp_path: Path) -> None:
+    train_until(trainer, tmp_path / "run", 0, **COSINE, recipe="head", ema=0.99)
+    saved = tensors(tmp_path / "run")
+    for name in ("weight", "centre"):
+        live = saved[f"{LAST}:net.classifier.3.{name}"]
+        averages = [
+            v for k, v in saved.items() if "net.classifier.3." + name in k and v is not live and LAST in k
+        ]
+        assert averages and all(torch.equal(value, live) for value in averages), name
 
 
 def test_kept_maps_give_the_same_training_to_rounding(trainer: Trainer, tmp_path: Path) -> None:

@@ -203,11 +203,14 @@ def _enter(training: Training, number: int) -> Generator[Event, None, None]:
         training.precision = training_precision(training.config.precision, training.device, suffix)
     else:
         yield from _standardise(training)
+    fresh = phase.frozen_stages == len(network.stages) and not position.step
+    if prototypes := network.classifier if fresh and isinstance(network.classifier, Cosine) else None:
+        yield from _start_prototypes(training, prototypes)
     training.objective = objective_of(training, phase)
-    _build_optimizer(training, number)
+    _build_optimizer(training, number)  # and the running average, which begins as a copy of the weights
     position.phase, position.depth = number, min(position.depth, phase.frozen_stages)
-    if phase.frozen_stages == len(network.stages) and not position.step:
-        yield from _start_prototypes(training)
+    if prototypes:
+        yield save(training)  # so that a rollback finds them
 
 
 def _fold(training: Training, standard: Standardise) -> None:
@@ -272,15 +275,11 @@ def _measured(training: Training, report: Report) -> Standardise:
     return measured(features for features, _ in _features(training, report)).to(training.device)
 
 
-def _start_prototypes(training: Training) -> Generator[Event, None, None]:
-    """Lets a fresh cosine head begin with the mean feature of each class; saved, so that a rollback finds them."""
-    head = training.network.classifier
-    if not isinstance(head, Cosine):
-        return
+def _start_prototypes(training: Training, head: Cosine) -> Generator[Event, None, None]:
+    """Lets a fresh cosine head begin with the mean feature of each class."""
     yield from with_progress(
         "measuring features", "photos", lambda report: head.start_from(lambda: _features(training, report))
     )
-    yield save(training)
 
 
 def _features(training: Training, report: Report) -> Iterator[tuple[Tensor, Tensor]]:
