@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tl_app
-from tl_app import blending, cli, reproduce, rows, runs
+from tl_app import blending, cli, reproduce, results, rows, runs
 from tl_app.engine import checkpoints, setup
 from tl_app.errors import UsageError
 from tl_app.jobs import Worker
@@ -36,7 +36,7 @@ def train(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trai
             runs_dir=tmp_path / "runs",
             backbone="bundled",
             recipe="full",
-            image_size=32,
+            image_size=64,
             epochs=4,
             **settings,
         )
@@ -113,7 +113,7 @@ def test_a_kept_blend_is_a_run_like_any_other(train: Train, photos: Path, tmp_pa
     assert (kept.config, kept.asked, kept.lineage) == (info.config, info.asked, info.lineage)
     (point,) = result.points
     assert kept.val_accuracy == result.kept.val_accuracy == point.accuracy
-    assert result.kept.combined == "blend, α = 0.3" and result.kept == runs.read_result(kept.path)
+    assert result.kept.combined == "blend, α = 0.3" and result.kept == results.read_result(kept.path)
     measured = tl_app.evaluate("tuned blend 0.3", runs_dir=where)
     assert measured.accuracy == point.accuracy and measured.loss == pytest.approx(point.loss, rel=1e-3)
     assert tl_app.predict("tuned blend 0.3", photos / "red" / "00.png", runs_dir=where)[0].label
@@ -132,7 +132,7 @@ def test_it_can_be_started_from(train: Train, photos: Path, tmp_path: Path) -> N
     kept = tl_app.blend("tuned", 0.5, runs_dir=tmp_path / "runs").kept
     assert kept is not None
     job = Worker(tmp_path / "runs").start(
-        tl_app.TrainConfig(data=str(photos), weights=f"run:{kept.name}", image_size=32, epochs=2)
+        tl_app.TrainConfig(data=str(photos), weights=f"run:{kept.name}", image_size=64, epochs=2)
     )
     assert job.wait(120) and job.error is None
     start = load_file(job.path / "checkpoints" / checkpoints.START)

@@ -142,7 +142,7 @@ def test_runs_lists_the_run_with_its_command(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["train", "{photos}", "--recipe", "magic"], 2, "recipe is 'magic'. Allowed: head, partial"),
+        (["train", "{photos}", "--recipe", "magic"], 2, "recipe is 'magic'. Allowed: auto, head, partial"),
         (["train", "{photos}", "--backbone", "resnet19"], 2, "resnet1"),
         (["train", "{photos}", "--freeze", "99", *TINY[:4]], 2, "has 8 stages"),
         (["train", "{photos}", "--freeze", "head", "--recipe", "full"], 2, "does not go with freezing depth"),

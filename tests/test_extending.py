@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.test_jobs import config, finished
-from tl_app import api, cli, extending, history, plots, reproduce, runs
+from tl_app import api, cli, extending, history, plots, reproduce, results, runs
 from tl_app.errors import UsageError
 from tl_app.events import EpochDone, Event, Finished, Notice, StepDone
 from tl_app.jobs import Job, Worker
@@ -67,7 +67,7 @@ def test_an_extended_run_keeps_its_folder_and_its_curves(photos: Path, worker: W
     assert stored.phase_starts == [(0, depth), (2, depth), (5, depth - 1)] and stored.extended_after == [2]
     labels = [note["text"] for note in plots.curves(stored)["layout"]["annotations"]]
     assert labels == ["more epochs", f"freezing depth {depth - 1}"]
-    result = runs.read_result(info.path)
+    result = results.read_result(info.path)
     assert result is not None and (result.epochs, result.frozen_stages) == (6, depth - 1)
     lines = history.history_csv(info.path).splitlines()
     assert [line.split(",")[0] for line in lines].count("epoch") == 6
@@ -115,7 +115,7 @@ def test_finishing_now_completes_the_run_with_its_best(photos: Path, worker: Wor
     job = finished(holder[0])
     info = runs.open_run("run", worker.runs_dir)
     assert (info.state, info.resumable, info.epochs_done) == ("completed", False, 2)
-    result = runs.read_result(job.path)
+    result = results.read_result(job.path)
     assert result is not None and result.state == "completed" and result.best_epoch in (1, 2)
     assert (job.path / "checkpoints" / f"best-{result.best_epoch:04d}.safetensors").is_file()
     assert "# it was finished early, after 2 of 50 epochs" in reproduce.command_of(info)
@@ -160,7 +160,7 @@ def test_finishing_while_photos_are_read_again(
 
     monkeypatch.setattr("tl_app.engine.train.train", interrupted)
     job = worker.extend("run")
-    assert runs.read_result(job.path) is None, "the earlier end is no longer the result"
+    assert results.read_result(job.path) is None, "the earlier end is no longer the result"
     job.finish()
     finished(job)
     info = runs.open_run("run", worker.runs_dir)

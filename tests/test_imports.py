@@ -27,13 +27,13 @@ LAYERS: list[set[str]] = [
         "words",
     },
     {"data"},
-    {"backbones", "references", "runs"},
+    {"backbones", "references", "results", "runs"},
     {"transfer"},
     {"engine"},
     {"history", "presets", "reproduce", "locks", "snapshot", "predictor", "plots", "preview"},
     {"evaluation", "extending", "finding", "jobs", "probing", "decisions", "blending"},
-    {"api", "options", "rows", "terminal"},
-    {"cli", "ui"},
+    {"api", "upkeep", "options", "rows", "terminal"},
+    {"cli", "cli_cache", "ui"},
     {"__main__", "__init__"},
 ]
 NO_TORCH_AT_THE_TOP = {

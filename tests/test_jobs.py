@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from tests.engine.conftest import tensors
-from tl_app import history, reproduce, runs
+from tl_app import history, reproduce, results, runs
 from tl_app.config import TrainConfig
 from tl_app.errors import DataError, ResourceError, UsageError
 from tl_app.events import EpochDone, Event, Notice, Progress, RolledBack, StepDone
@@ -45,7 +45,7 @@ def finished(job: Job) -> Job:
 
 def test_auto_decides_once_and_says_why(photos: Path, tmp_path: Path) -> None:
     worker, seen = Worker(tmp_path / "runs"), list[Event]()
-    given = config(photos, backbone="bundled", weights="default", recipe="auto", epochs=None)
+    given = config(photos, backbone="bundled", weights="default", recipe="auto", epochs=None, image_size=64)
     job = finished(worker.start(given, name="auto", listener=seen.append))
     info = runs.open_run("auto", tmp_path / "runs")
     assert info.asked.recipe == "auto" and info.config.recipe in ("head", "lp-ft")
@@ -68,7 +68,7 @@ def test_a_run_is_a_folder_that_says_all(photos: Path, tmp_path: Path) -> None:
         "metrics.json",
         "status.json",
     ]
-    info, result = runs.open_run("first", tmp_path / "runs"), runs.read_result(job.path)
+    info, result = runs.open_run("first", tmp_path / "runs"), results.read_result(job.path)
     assert result is not None
     assert (info.state, info.epochs_done, info.classes) == ("completed", 2, ("blue", "red"))
     assert (info.val_accuracy, info.best_epoch) == (result.val_accuracy, result.best_epoch)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         extend,
         inspect,
         list_backbones,
-        list_presets,
         list_runs,
         load_predictor,
         lr_find,
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
         pretrain,
         probe,
         resume,
-        save_preset,
         train,
     )
     from tl_app.blending import BlendResult
@@ -39,18 +37,21 @@ if TYPE_CHECKING:
     from tl_app.predictor import Prediction, Predictor
     from tl_app.presets import Preset
     from tl_app.probing import ProbeResult
-    from tl_app.runs import RunInfo, TrainResult
+    from tl_app.results import TrainResult
+    from tl_app.runs import RunInfo
+    from tl_app.upkeep import list_presets, save_preset
 
 __version__ = "0.1.0"
 
 _HOMES = {
     **dict.fromkeys(
         (
-            "blend evaluate extend inspect list_backbones list_presets list_runs load_predictor lr_find predict "
-            "pretrain probe resume save_preset train"
+            "blend evaluate extend inspect list_backbones list_runs load_predictor lr_find predict pretrain probe "
+            "resume train"
         ).split(),
         "api",
     ),
+    **dict.fromkeys(("list_presets", "save_preset"), "upkeep"),
     "BlendResult": "blending",
     "TrainConfig": "config",
     **dict.fromkeys(("DataError", "ResourceError", "UsageError", "UserError"), "errors"),
@@ -60,7 +61,8 @@ _HOMES = {
     "Preset": "presets",
     "ProbeResult": "probing",
     "RatesResult": "finding",
-    **dict.fromkeys(("RunInfo", "TrainResult"), "runs"),
+    "RunInfo": "runs",
+    "TrainResult": "results",
 }
 
 __all__ = [

@@ -5,7 +5,6 @@ Imports torch only inside functions. Knows nothing of how results are shown.
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,19 +15,18 @@ from tl_app.config import TrainConfig
 from tl_app.errors import Interrupted
 from tl_app.events import Event
 from tl_app.references import BACKBONE_PREFIX, located
-from tl_app.runs import RunInfo, TrainResult
+from tl_app.results import TrainResult, read_result
+from tl_app.runs import RunInfo
 from tl_app.snapshot import Snapshot, snapshot_of
 
 if TYPE_CHECKING:
     from tl_app.backbones.catalogue import BackboneSpec
     from tl_app.blending import BlendResult
-    from tl_app.caches import CacheInfo, Cleared
     from tl_app.data.index import DatasetIndex
     from tl_app.evaluation import EvaluationResult
     from tl_app.finding import RatesResult
     from tl_app.jobs import Job, Worker
     from tl_app.predictor import Prediction, Predictor
-    from tl_app.presets import Preset
     from tl_app.probing import ProbeResult
 
 
@@ -359,81 +357,6 @@ def snapshot(run: str | Path, runs_dir: str | Path | None = None) -> Snapshot:
     return snapshot_of(open_run(run, runs_dir))
 
 
-def cache_info() -> CacheInfo:
-    """What is kept on disk to be fast: decoded photos, activations of frozen stages, unpacked zips, thumbnails."""
-    from tl_app import caches
-
-    return caches.info()
-
-
-def clear_cache(kind: str | None = None) -> Cleared:
-    """Removes what can be made again; runs and photos are never touched, and what is in use stays.
-
-    Args:
-        kind: ``decoded``, ``boundary``, ``zips`` or ``thumbnails``; None for all.
-
-    Raises:
-        UsageError: There is no such kind.
-    """
-    from tl_app import caches
-
-    freed_bytes = caches.clear(kind)
-    return caches.Cleared(freed_bytes, tuple(caches.in_use(kind)))
-
-
-def limit_cache(size: int | str) -> CacheInfo:
-    """Sets what the cache may take, and removes what is over it, least recently used first.
-
-    Args:
-        size: In bytes, or a text such as ``20GB``; 0 keeps nothing.
-
-    Raises:
-        UsageError: It is not a size.
-    """
-    from tl_app import caches
-
-    caches.set_budget(caches.parse_bytes(str(size)))
-    return caches.info()
-
-
-def list_presets() -> list[Preset]:
-    """The presets that ship with the product."""
-    from tl_app import presets
-
-    return list(presets.shipped().values())
-
-
-def save_preset(
-    run: str | Path,
-    file: str | Path,
-    *,
-    name: str = "",
-    description: str = "",
-    runs_dir: str | Path | None = None,
-) -> Preset:
-    """Saves the settings of a run as a preset for other photos; nothing of the photos or the machine is in it.
-
-    Args:
-        run: Its name in ``runs_dir``, or its path.
-        file: A YAML file that is not there yet.
-        name: Made of backbone and recipe when empty.
-        description: One line.
-        runs_dir: None for the user's own folder.
-
-    Returns:
-        What was saved.
-
-    Raises:
-        UserError: There is no such run, or the file is there already or cannot be written.
-    """
-    from tl_app import presets
-
-    asked = runs.open_run(run, _folder(runs_dir)).asked
-    preset = presets.of_config(asked, name, description)
-    presets.save(preset, Path(file).expanduser())
-    return preset
-
-
 def _folder(runs_dir: str | Path | None) -> Path:
     return Path(runs_dir).expanduser() if runs_dir else resources.runs_dir()
 
@@ -456,20 +379,9 @@ def _wait(job: Job) -> TrainResult:
         job.wait()  # a second Ctrl-C ends this too; the run can still be resumed
     if job.error is not None:
         raise job.error
-    result = runs.read_result(job.path)
+    result = read_result(job.path)
     if result is None:
         raise Interrupted(
             f"Run '{job.name}' was stopped before its first step.", remedy="Resume it to train."
         )
     return result
-
-
-def as_json(value: Any) -> Any:
-    """A dataclass of the API, or a list of them, as plain JSON values."""
-    if isinstance(value, list | tuple):
-        return [as_json(each) for each in value]
-    return (
-        dataclasses.asdict(value)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type)
-        else value
-    )

@@ -32,7 +32,8 @@ from tl_app.errors import UsageError
 from tl_app.evaluation import open_photos
 from tl_app.events import Combined, Finished, Notice
 from tl_app.files import write_atomically, write_json
-from tl_app.runs import RunInfo, TrainResult
+from tl_app.results import TrainResult
+from tl_app.runs import RunInfo
 from tl_app.snapshot import result_of, snapshot_of
 from tl_app.transfer.averages import blended
 

@@ -19,12 +19,12 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_app import api, rows
+from tl_app import api, cli_cache, rows, upkeep
 from tl_app.config import TrainConfig
 from tl_app.errors import UserError
 from tl_app.fields import with_one_stage
 from tl_app.memory import keep_memory, without_collector
-from tl_app.options import Data, Device, Json, Run, RunsDir, help_of, train_signature
+from tl_app.options import Data, Device, Json, Run, RunsDir, help_of, printed, train_signature
 
 _STOPPED = object()
 
@@ -91,16 +91,6 @@ def _failed(message: str, code: int, as_json: bool) -> int:
     return code
 
 
-def _print(as_json: bool, work: Callable[[], Any], show: Callable[[Any], None]) -> None:
-    """Does ``work`` and prints its result: for people with ``show``, or as one line of JSON."""
-    if not as_json:
-        show(work())
-        return
-    with contextlib.redirect_stdout(sys.stderr):
-        result = work()
-    print(jsonlib.dumps(api.as_json(result), default=str))
-
-
 def _import_torch() -> None:
     """For commands that need it; the first of their imports would bring it along, with the collector at work."""
     with without_collector():
@@ -149,7 +139,7 @@ def lr_find(data: str, preset: str | None, json: bool, **settings: Any) -> None:
         with terminal.TrainDisplay() as display:
             return api.lr_find(data, on_event=display.show, preset=preset, **given)
 
-    _print(json, work, terminal.show_rates)
+    printed(json, work, terminal.show_rates)
 
 
 _commands: tuple[tuple[Callable[..., object], signatures.Signature], ...] = (
@@ -219,7 +209,7 @@ def _train(
         stopped = result.state == "stopped"
         return result
 
-    _print(as_json, watched, terminal.show_result)
+    printed(as_json, watched, terminal.show_result)
     return _STOPPED if stopped else None
 
 
@@ -239,7 +229,7 @@ def evaluate(
         _import_torch()
         return api.evaluate(run, data, split=split, device=device, runs_dir=runs_dir)
 
-    _print(json, work, terminal.show_evaluation)
+    printed(json, work, terminal.show_evaluation)
 
 
 @app.command()
@@ -266,7 +256,7 @@ def blend(
                 run, alpha, name=name, on_progress=display.blending, device=device, runs_dir=runs_dir
             )
 
-    _print(json, work, terminal.show_blend)
+    printed(json, work, terminal.show_blend)
 
 
 @app.command()
@@ -288,7 +278,7 @@ def probe(
                 data, on_event=display.show, backbone=backbone, weights=weights, device=device, seed=seed
             )
 
-    _print(json, work, terminal.show_probe)
+    printed(json, work, terminal.show_probe)
 
 
 @app.command()
@@ -313,7 +303,7 @@ def predict(
         found = api.predict(run, images, top=top, tta=tta, device=device, runs_dir=runs_dir)
         return {"run": run, "predictions": [rows.prediction(each) for each in found]}
 
-    _print(json, work, terminal.show_predictions)
+    printed(json, work, terminal.show_predictions)
 
 
 @app.command()
@@ -323,7 +313,7 @@ def backbones(
     """List the backbones and their weights."""
     from tl_app import terminal
 
-    _print(
+    printed(
         json,
         lambda: {"backbones": [rows.backbone(spec) for spec in api.list_backbones(search)]},
         terminal.show_backbones,
@@ -355,7 +345,7 @@ def inspect(
             "left_out": [{"path": photo.path, "reason": photo.issue} for photo in index.left_out],
         }
 
-    _print(json, work, terminal.show_index)
+    printed(json, work, terminal.show_index)
 
 
 @app.command("runs")
@@ -366,7 +356,7 @@ def list_runs(runs_dir: RunsDir = None, json: Json = False) -> None:
     def work() -> dict[str, Any]:
         return {"runs": [rows.run(info) for info in api.list_runs(runs_dir)]}
 
-    _print(json, work, terminal.show_runs)
+    printed(json, work, terminal.show_runs)
 
 
 @app.command("presets")
@@ -374,7 +364,7 @@ def list_presets(json: Json = False) -> None:
     """List the presets that ship, with their settings."""
     from tl_app import terminal
 
-    _print(json, lambda: {"presets": api.as_json(api.list_presets())}, terminal.show_presets)
+    printed(json, lambda: {"presets": rows.as_json(upkeep.list_presets())}, terminal.show_presets)
 
 
 @app.command("save-preset")
@@ -390,10 +380,10 @@ def save_preset(
     from tl_app import terminal
 
     def work() -> dict[str, Any]:
-        saved = api.save_preset(run, file, name=name, description=description, runs_dir=runs_dir)
-        return {"file": str(file), **api.as_json(saved)}
+        saved = upkeep.save_preset(run, file, name=name, description=description, runs_dir=runs_dir)
+        return {"file": str(file), **rows.as_json(saved)}
 
-    _print(json, work, terminal.show_saved_preset)
+    printed(json, work, terminal.show_saved_preset)
 
 
 @app.command()
@@ -404,38 +394,7 @@ def script(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:
         row = rows.run(api.open_run(run, runs_dir))
         return {name: row[name] for name in ("name", "command", "script")}
 
-    _print(json, work, lambda values: print(values["script"], end=""))
+    printed(json, work, lambda values: print(values["script"], end=""))
 
 
-cache = typer.Typer(help="See, clear or limit what is kept on disk to be fast.", no_args_is_help=True)
-app.add_typer(cache, name="cache")
-
-
-@cache.command("info")
-def cache_info(json: Json = False) -> None:
-    """Show what is kept, how much room it takes, and how much it may take."""
-    from tl_app import terminal
-
-    _print(json, api.cache_info, terminal.show_cache)
-
-
-@cache.command("clear")
-def clear_cache(
-    kind: Annotated[str, typer.Argument(help="decoded, boundary, zips, thumbnails or all.")] = "all",
-    json: Json = False,
-) -> None:
-    """Remove what can be made again; runs and photos stay, and so does what is in use."""
-    from tl_app import terminal
-
-    _print(json, lambda: api.clear_cache(None if kind == "all" else kind), terminal.show_cleared)
-
-
-@cache.command("limit")
-def limit_cache(
-    size: Annotated[str, typer.Argument(help="Such as 20GB; 0 keeps nothing.", show_default=False)],
-    json: Json = False,
-) -> None:
-    """Set how much room may be taken; the least recently used goes when there is more."""
-    from tl_app import terminal
-
-    _print(json, lambda: api.limit_cache(size), terminal.show_cache)
+app.add_typer(cli_cache.app, name="cache")

@@ -1,14 +1,19 @@
-"""The command line's options: those that commands share, and one per config field. Knows no command."""
+"""What commands share: options, one per config field among them, and how a result is printed. Knows no command."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect as signatures
+import json as jsonlib
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from tl_app import rows
 from tl_app.config import TrainConfig
 from tl_app.fields import field_type, option
 
@@ -70,3 +75,13 @@ def _metavar(spec: dataclasses.Field[Any]) -> str | None:
     if spec.name == "freeze":
         return "N|head|none"
     return "|".join(spec.metadata["choices"]) if spec.metadata["choices"] else None
+
+
+def printed(as_json: bool, work: Callable[[], Any], show: Callable[[Any], None]) -> None:
+    """Does ``work`` and prints its result: for people with ``show``, or as one line of JSON."""
+    if not as_json:
+        show(work())
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        result = work()
+    print(jsonlib.dumps(rows.as_json(result), default=str))

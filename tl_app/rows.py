@@ -58,3 +58,14 @@ def run(info: Any) -> dict[str, Any]:
         "command": command_of(info),
         "script": script_of(info),
     }
+
+
+def as_json(value: Any) -> Any:
+    """A dataclass of the API, or a list of them, as plain JSON values."""
+    if isinstance(value, list | tuple):
+        return [as_json(each) for each in value]
+    return (
+        dataclasses.asdict(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type)
+        else value
+    )

@@ -16,7 +16,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,49 +123,6 @@ class RunInfo:
     def resumable(self) -> bool:
         """Whether training can go on."""
         return not self.is_running and self.state != "completed"
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """How a training ended; ``metrics.json``, and what ``tl-app train --json`` prints.
-
-    Attributes:
-        run: The run folder's path; every command and function that takes a run takes it.
-        state: ``completed`` or ``stopped``.
-        best_epoch: Counted from 1; 0 when no epoch was done, and accuracy and loss are then None.
-        val_accuracy: Of the best epoch, or of the model in ``combined``, 0 to 1. Each was chosen by the validation
-            photos, so it is a little optimistic.
-        epochs: How many were done.
-        seconds: Training time, over all resumes.
-        images_per_second: Training photos per second of training time, evaluation included.
-        lineage: The tasks that the weights come from, oldest first; the last one is the run's own.
-        shared_layers: Stages that began as the source task's.
-        task_layers: What began for this task alone.
-        combined: What the model is made of when it is not that of one epoch: ``soup of epochs 5 and 7``, or a blend.
-    """
-
-    run: str
-    name: str
-    state: str
-    best_epoch: int
-    val_accuracy: float | None
-    val_loss: float | None
-    classes: list[str]
-    train_images: int
-    val_images: int
-    epochs: int
-    seconds: float
-    images_per_second: float
-    trainable_parameters: int
-    total_parameters: int
-    backbone: str
-    frozen_stages: int
-    device: str
-    precision: str
-    lineage: list[str] = field(default_factory=list)
-    shared_layers: list[str] = field(default_factory=list)
-    task_layers: list[str] = field(default_factory=list)
-    combined: str = ""
 
 
 def create_run(
@@ -340,14 +297,6 @@ def write_status(path: Path, state: str, message: str, **progress: Any) -> None:
     process = psutil.Process()
     values = {"state": state, "message": message, "pid": process.pid, "pid_created": process.create_time()}
     write_json(path / "status.json", {**values, **progress})
-
-
-def read_result(path: Path) -> TrainResult | None:
-    """What ``metrics.json`` says; None before training ended in good order."""
-    try:
-        return TrainResult(**json.loads((path / "metrics.json").read_text()))
-    except FileNotFoundError:
-        return None
 
 
 def _read(path: Path) -> RunInfo:

@@ -23,7 +23,7 @@ from tl_app.events import (
     RolledBack,
     StepDone,
 )
-from tl_app.runs import TrainResult
+from tl_app.results import TrainResult
 
 MAX_NOTICES = 100  # a page with more helps nobody; all of them are in the history
 MAX_POINTS = 20_000  # losses kept for the curve; past it every second one is dropped

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tl_app.evaluation import EvaluationResult
     from tl_app.finding import RatesResult
     from tl_app.probing import ProbeResult
-    from tl_app.runs import TrainResult
+    from tl_app.results import TrainResult
 
 
 class TrainDisplay:

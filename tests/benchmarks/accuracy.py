@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import tl_app
+from tl_app import caches
 
 VAL_PER_CLASS = 10
 ROWS: dict[str, dict[str, Any]] = {
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace, row: str, count: int, seed: int) -> dict[str, Any]:
     folder = sampled(args.photos, args.work / f"{args.photos.name}-{count}-{seed}", count, seed)
     runs = args.work / "runs"
-    tl_app.clear_cache("boundary")  # else a row would find what another one computed, and look quicker
+    caches.clear("boundary")  # else a row would find what another one computed, and look quicker
     result = tl_app.train(
         folder,
         backbone=args.backbone,

@@ -29,11 +29,12 @@ def trainer(photos: Path) -> Trainer:
             "backbone": "mobilenet_v3_small",
             "weights": "random",
             "recipe": "full",
+            "image_size": 32,
             "epochs": 2,
             "batch_size": 6,
             **settings,
         }
-        config = TrainConfig(data=str(photos), image_size=32, **chosen)
+        config = TrainConfig(data=str(photos), **chosen)
         filled, preprocessing = resolve(config, len(index.used("train")))
         folder.mkdir(exist_ok=True)
         return train(filled, index, preprocessing, folder, stop=stop)

@@ -16,7 +16,11 @@ from tl_app.events import EpochDone, Event, RolledBack
 from tl_app.runs import PROBE
 from tl_app.transfer.recipes import Phase
 
-BUNDLED = {"backbone": "bundled", "weights": "default"}  # features that a head can learn from
+BUNDLED: dict[str, Any] = {
+    "backbone": "bundled",
+    "weights": "default",
+    "image_size": 64,
+}  # features that a head can learn from
 HEAD, DEEPER = Phase(2, 9, 2e-4, 1e-5), Phase(2, 7, 1e-5, 1e-5)
 
 

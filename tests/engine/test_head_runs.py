@@ -27,7 +27,7 @@ from tl_app.transfer.heads import Cosine
 MLP = {"head": "mlp", "hidden": 16}
 FLAT = {**MLP, "pooling": "flatten"}
 COSINE = {"head": "cosine"}
-BUNDLED = {"backbone": "bundled", "weights": "default", "recipe": "lp-ft", "epochs": 2}
+BUNDLED = {"backbone": "bundled", "weights": "default", "image_size": 64, "recipe": "lp-ft", "epochs": 2}
 TINY: dict[str, Any] = {"image_size": 32, "device": "cpu", "batch_size": 8, "epochs": 1}
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tests.engine.test_fusing import shaken
 from tl_app.backbones.staged import StagedNetwork, build, split
 from tl_app.data.preprocessing import Preprocessing
-from tl_app.engine import forms, inference
+from tl_app.engine import inference
 from tl_app.engine.fusing import OneDnnConv
 from tl_app.engine.inference import Forward, compile_forward
 from tl_app.errors import ResourceError, UsageError
@@ -158,7 +158,8 @@ def _wrong(folded: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    ("name", "replacement"), [("use_onednn", _broken), ("use_onednn", _wrong), ("fold_batchnorm", _broken)]
+    ("name", "replacement"),
+    [("forms.use_onednn", _broken), ("forms.use_onednn", _wrong), ("fusing.fold_batchnorm", _broken)],
 )
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_rewrite_that_fails_or_is_wrong_is_not_used(
@@ -169,7 +170,7 @@ def test_a_rewrite_that_fails_or_is_wrong_is_not_used(
     replacement: Callable[..., nn.Module],
     precision: str,
 ) -> None:
-    monkeypatch.setattr(forms, name, replacement)
+    monkeypatch.setattr(f"tl_app.engine.{name}", replacement)
     expected = network(PREPROCESSING.normalise(photos))
     assert error(compiled(network, precision=precision)(photos), expected) < 0.05
 

@@ -28,7 +28,13 @@ from tl_app.transfer.regularisers import BSS, FEATURE_DISTANCE, L2_SP, feature_d
 # One backbone of each family: the smallest.
 FAMILIES = {spec.family: spec.name for spec in sorted(list_backbones(), key=lambda each: -each.parameters)}
 
-TUNED: dict[str, Any] = {"backbone": "bundled", "weights": "default", "recipe": "full", "epochs": 2}
+TUNED: dict[str, Any] = {
+    "backbone": "bundled",
+    "weights": "default",
+    "image_size": 64,
+    "recipe": "full",
+    "epochs": 2,
+}
 ALL: dict[str, Any] = {
     "l2_sp": 2.0,
     "feature_distance": 0.5,
@@ -214,10 +220,10 @@ def test_shrinkage_makes_the_smallest_singular_value_smaller(trainer: Trainer, t
     for strength in (0.0, 10.0):
         folder = tmp_path / str(strength)
         list(trainer(folder, **TUNED | {"epochs": 6, "lr_backbone": 1e-3, "bss": strength}))
-        network = build("mobilenet_v2", num_classes=2, image_size=32).eval()
+        network = build("mobilenet_v2", num_classes=2, image_size=64).eval()
         loaded = load_file(folder / LAST)
         network.net.load_state_dict({n[4:]: v for n, v in loaded.items() if n.startswith("net.")})
-        photos = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        photos = torch.randn(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             features = activations([stage.module for stage in network.stages], photos)[-1]
         smallest.append(torch.linalg.svdvals(features)[-1].item())

@@ -18,7 +18,7 @@ from tl_app.events import Combined, Event, Finished, Notice, Progress
 from tl_app.snapshot import Snapshot
 from tl_app.transfer.recipes import Phase
 
-BUNDLED = {"backbone": "bundled", "weights": "default"}
+BUNDLED: dict[str, Any] = {"backbone": "bundled", "weights": "default", "image_size": 64}
 
 
 @pytest.fixture(autouse=True)

@@ -370,7 +370,7 @@ def test_a_batch_of_one_and_batchnorm(trainer: Trainer, tmp_path: Path) -> None:
 def test_resuming_in_any_phase_ends_with_the_same_bits(
     trainer: Trainer, tmp_path: Path, settings: Settings, depths: list[int]
 ) -> None:
-    settings = {"backbone": "bundled", "weights": "default", **settings}
+    settings = {"backbone": "bundled", "weights": "default", "image_size": 64, **settings}
     whole = list(trainer(tmp_path / "whole", **settings))
     phases = [event for event in whole if isinstance(event, PhaseStarted)]
     assert [phase.frozen_stages for phase in phases] == depths

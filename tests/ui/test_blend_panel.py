@@ -21,7 +21,7 @@ def acts(home: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> blend_pan
         ("plain", [Phase(1, 9, 2e-4, 1e-5)]),
     ):
         monkeypatch.setattr("tl_app.transfer.extensions.plan", lambda *_, found=phases: found)
-        settings = {"backbone": "bundled", "recipe": "full", "image_size": 32, "epochs": 2}
+        settings = {"backbone": "bundled", "recipe": "full", "image_size": 64, "epochs": 2}
         tl_app.train(photos, name=name, runs_dir=home / "runs", **settings)  # type: ignore[arg-type]
     return blend_panel.Acts(Workspace(home / "runs"))
 

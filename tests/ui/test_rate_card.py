@@ -78,7 +78,9 @@ def test_it_is_stopped_and_makes_way_for_a_training(acts: rate_card.Acts, photos
 def test_what_stands_in_the_way_is_said(acts: rate_card.Acts, photos: Path) -> None:
     with pytest.raises(gr.Error, match="No photos are chosen"):
         acts.find("", **form.shown(CONFIG))
-    acts.find(str(photos), **(form.shown(CONFIG) | {"recipe": "auto"}))
+    acts.find(
+        str(photos), **(form.shown(CONFIG) | {"recipe": "auto", "backbone": "bundled", "weights": "default"})
+    )
     assert "chooses its own learning rates" in _ended(acts)["card"]
     with pytest.raises(UsageError, match="epochs is 'x'"):
         form.read(form.shown(CONFIG) | {"epochs": "x"})

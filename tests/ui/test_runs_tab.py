@@ -84,13 +84,13 @@ def test_a_run_that_is_gone_is_a_toast(acts: runs_tab._Acts):
 
 
 def test_a_complete_run_can_be_extended_and_says_by_what(acts: runs_tab._Acts, run: str, home: Path):
-    assert acts.open(run)[7]["visible"] is False, "an interrupted one is resumed"
+    assert acts.open(run)[9]["visible"] is False, "an interrupted one is resumed"
     path = home / "runs" / run
     runs.write_status(path, "completed", "", epochs_done=3)
     phase = {"epochs": 3, "frozen_stages": 1, "lr_head": 0.001, "lr_backbone": 0.001}
     runs.write_extensions(path, [{"after": 2, "begun": 1, "unfrozen": 1, "phase": phase}])
     opened = acts.open(run)
-    assert opened[7]["visible"] is True and opened[8]["interactive"] is True
+    assert opened[9]["visible"] is True and opened[10]["interactive"] is True
     command, python, settings = opened[-3:]
     assert "tl-app extend 'red and blue-again' --epochs 3" in command
     assert "tl_app.extend(result.run, epochs=3" in python

@@ -389,13 +389,12 @@ def _precision(training: Training, number: int) -> str:
 
 
 def _finished(training: Training, reason: Literal["completed", "stopped"]) -> Finished:
-    position, seconds = training.position, training.tick()
-    photos = position.epoch * len(training.photos.train) + position.seen
+    position, seconds, per_epoch = training.position, training.tick(), len(training.photos.train)
     return Finished(
         reason=reason,
         best_epoch=position.best_epoch,
         val_accuracy=position.best_accuracy if position.best_epoch else None,
         val_loss=position.best_loss if position.best_epoch else None,
         seconds=seconds,
-        images_per_second=photos / max(1e-9, seconds),
+        images_per_second=(position.epoch * per_epoch + position.seen) / max(1e-9, seconds),
     )
