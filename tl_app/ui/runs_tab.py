@@ -234,7 +234,7 @@ class _Acts:
         if not name:
             return _closed()
         info = runs.open_run(name, self.work.runs_dir)
-        snapshot, script = snapshot_of(info), reproduce.python_script(info.asked, info.name)
+        snapshot, script = snapshot_of(info), reproduce.script_of(info)
         return (
             info.name,
             gr.update(visible=True),
