@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Li et al. 2018 choose α for each task; DELTA's authors take 0.01, with SGD. Adam divides gradients by their size, so
-# that 0.01 made the way of mobilenet_v2's weights (ants and bees, 5 epochs, AdamW) 2 % shorter, and 0.1 made it 11 %.
+# Li et al. 2018 choose α for each task; a public implementation of DELTA takes 0.01, with SGD. Adam divides gradients
+# by their size: 0.01 made the way of mobilenet_v2's weights (ants and bees, 5 epochs, AdamW) 2 % shorter, 0.1 made it
+# 11 % shorter.
 L2_SP = 0.1
 FEATURE_DISTANCE = 1.0  # a distance of 1 is as large as the source's activations themselves
 BSS = 0.001  # η of the paper
