@@ -88,3 +88,13 @@ def test_no_file_or_function_grows_without_a_reason() -> None:
         if (lines := len(path.read_text().splitlines())) > 400
     }
     assert long == {}
+
+
+def test_every_block_of_the_style_sheet_is_closed() -> None:
+    depth = 0
+    for number, line in enumerate((ROOT / "assets" / "style.css").read_text().splitlines(), 1):
+        opened = line.count("{") - line.count("}")
+        # A rule begins at the top or in a media query, never within another rule, whose lines end in semicolons.
+        assert not (depth and line and not line.startswith((" ", "}"))), f"line {number}: {line}"
+        depth += opened
+    assert depth == 0
