@@ -31,9 +31,9 @@ LAYERS: list[set[str]] = [
     {"transfer"},
     {"engine"},
     {"history", "presets", "reproduce", "locks", "snapshot", "predictor", "plots", "preview"},
-    {"evaluation", "extending", "finding", "jobs", "probing", "decisions", "blending"},
-    {"api", "upkeep", "options", "rows", "terminal"},
-    {"cli", "cli_cache", "ui"},
+    {"analysis", "evaluation", "extending", "finding", "jobs", "probing", "decisions", "blending"},
+    {"api", "insights", "upkeep", "options", "rows", "terminal"},
+    {"cli", "cli_cache", "cli_insights", "ui"},
     {"__main__", "__init__"},
 ]
 NO_TORCH_AT_THE_TOP = {
@@ -50,7 +50,9 @@ NO_TORCH_AT_THE_TOP = {
     "presets",
     "options",
     "cli",
+    "cli_insights",
     "api",
+    "insights",
     "jobs",
     "memory",
     "plateau",

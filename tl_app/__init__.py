@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tl_app.api import (
         blend,
-        evaluate,
         extend,
         inspect,
         list_backbones,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from tl_app.errors import DataError, ResourceError, UsageError, UserError
     from tl_app.evaluation import EvaluationResult
     from tl_app.finding import RatesResult
+    from tl_app.insights import evaluate
     from tl_app.jobs import Worker
     from tl_app.predictor import Prediction, Predictor
     from tl_app.presets import Preset
@@ -46,12 +46,13 @@ __version__ = "0.1.0"
 _HOMES = {
     **dict.fromkeys(
         (
-            "blend evaluate extend inspect list_backbones list_runs load_predictor lr_find predict pretrain probe "
+            "blend extend inspect list_backbones list_runs load_predictor lr_find predict pretrain probe "
             "resume train"
         ).split(),
         "api",
     ),
     **dict.fromkeys(("list_presets", "save_preset"), "upkeep"),
+    "evaluate": "insights",
     "BlendResult": "blending",
     "TrainConfig": "config",
     **dict.fromkeys(("DataError", "ResourceError", "UsageError", "UserError"), "errors"),

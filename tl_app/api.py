@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tl_app.backbones.catalogue import BackboneSpec
     from tl_app.blending import BlendResult
     from tl_app.data.index import DatasetIndex
-    from tl_app.evaluation import EvaluationResult
     from tl_app.finding import RatesResult
     from tl_app.jobs import Job, Worker
     from tl_app.predictor import Prediction, Predictor
@@ -185,33 +184,7 @@ def load_predictor(run: str | Path, *, device: str = "auto", runs_dir: str | Pat
     if str(run).startswith(BACKBONE_PREFIX):
         backbone, _, weights = str(run).removeprefix(BACKBONE_PREFIX).partition(":")
         return predictor.load_backbone(backbone, weights or "default", device)
-    return predictor.load_run(runs.open_run(run, _folder(runs_dir)), device)
-
-
-def evaluate(
-    run: str | Path,
-    data: str | Path | None = None,
-    *,
-    split: str | None = None,
-    device: str = "auto",
-    runs_dir: str | Path | None = None,
-) -> EvaluationResult:
-    """Measures a run's best model on labelled photos.
-
-    Args:
-        run: Its name in ``runs_dir``, or its path.
-        data: Photos to measure on; None for the run's own.
-        split: ``train``, ``val``, ``test`` or ``all``; None for ``val`` where there is one, else ``test``. All
-            photos of a folder without split folders count as ``test``.
-        device: Where to compute.
-        runs_dir: None for the user's own folder.
-
-    Raises:
-        UserError: There is no such run or split, or the photos' classes are not the run's.
-    """
-    from tl_app.evaluation import evaluate_run
-
-    return evaluate_run(runs.open_run(run, _folder(runs_dir)), data, split, device)
+    return predictor.load_run(runs.open_run(run, resources.runs_dir(runs_dir)), device)
 
 
 def blend(
@@ -241,10 +214,10 @@ def blend(
     """
     from tl_app import blending
 
-    info, report = runs.open_run(run, _folder(runs_dir)), on_progress or (lambda *_: None)
+    info, report = runs.open_run(run, resources.runs_dir(runs_dir)), on_progress or (lambda *_: None)
     if alpha is None:
         return blending.blend_run(info, device=device, report=report)
-    return blending.keep_blend(info, float(alpha), _folder(runs_dir), name, device)
+    return blending.keep_blend(info, float(alpha), resources.runs_dir(runs_dir), name, device)
 
 
 def probe(
@@ -269,7 +242,7 @@ def probe(
     from tl_app.jobs import scanned
     from tl_app.probing import probe as probing
 
-    config = located(TrainConfig.from_dict({**settings, "data": str(data)}), _folder(None))
+    config = located(TrainConfig.from_dict({**settings, "data": str(data)}), resources.runs_dir(None))
     stopping = threading.Event()
     try:
         return to_the_end(probing(config, scanned(config, on_event), stopping.is_set), on_event)
@@ -308,7 +281,7 @@ def lr_find(
     from tl_app.jobs import scanned
 
     values = presets.fields(preset, recipe, freeze, settings) | {"data": str(data)}
-    config = located(TrainConfig.from_dict(values), _folder(None))
+    config = located(TrainConfig.from_dict(values), resources.runs_dir(None))
     stopping = threading.Event()
     try:
         return to_the_end(find(config, scanned(config, on_event), stopping.is_set), on_event)
@@ -336,7 +309,7 @@ def list_backbones(search: str = "") -> list[BackboneSpec]:
 
 def list_runs(runs_dir: str | Path | None = None) -> list[RunInfo]:
     """All runs, newest first."""
-    return runs.list_runs(_folder(runs_dir))
+    return runs.list_runs(resources.runs_dir(runs_dir))
 
 
 def open_run(run: str | Path, runs_dir: str | Path | None = None) -> RunInfo:
@@ -345,7 +318,7 @@ def open_run(run: str | Path, runs_dir: str | Path | None = None) -> RunInfo:
     Raises:
         UserError: There is no such run.
     """
-    return runs.open_run(run, _folder(runs_dir))
+    return runs.open_run(run, resources.runs_dir(runs_dir))
 
 
 def snapshot(run: str | Path, runs_dir: str | Path | None = None) -> Snapshot:
@@ -357,17 +330,13 @@ def snapshot(run: str | Path, runs_dir: str | Path | None = None) -> Snapshot:
     return snapshot_of(open_run(run, runs_dir))
 
 
-def _folder(runs_dir: str | Path | None) -> Path:
-    return Path(runs_dir).expanduser() if runs_dir else resources.runs_dir()
-
-
 def _worker(runs_dir: str | Path | None) -> Worker:
     from tl_app.memory import keep_memory
 
     keep_memory()  # before torch is imported, where it is not yet
     from tl_app.jobs import Worker
 
-    return Worker(_folder(runs_dir))
+    return Worker(resources.runs_dir(runs_dir))
 
 
 def _wait(job: Job) -> TrainResult:

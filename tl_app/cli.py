@@ -19,12 +19,12 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_app import api, cli_cache, rows, upkeep
+from tl_app import api, cli_cache, cli_insights, rows, upkeep
 from tl_app.config import TrainConfig
 from tl_app.errors import UserError
 from tl_app.fields import with_one_stage
-from tl_app.memory import keep_memory, without_collector
-from tl_app.options import Data, Device, Json, Run, RunsDir, help_of, printed, train_signature
+from tl_app.memory import keep_memory
+from tl_app.options import Data, Device, Json, Run, RunsDir, help_of, import_torch, printed, train_signature
 
 _STOPPED = object()
 
@@ -91,12 +91,6 @@ def _failed(message: str, code: int, as_json: bool) -> int:
     return code
 
 
-def _import_torch() -> None:
-    """For commands that need it; the first of their imports would bring it along, with the collector at work."""
-    with without_collector():
-        import tl_app.backbones.staged  # noqa: F401
-
-
 @app.command()
 def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -134,7 +128,7 @@ def lr_find(data: str, preset: str | None, json: bool, **settings: Any) -> None:
     from tl_app import terminal
 
     def work() -> Any:
-        _import_torch()
+        import_torch()
         given = {name: value for name, value in settings.items() if value is not None}
         with terminal.TrainDisplay() as display:
             return api.lr_find(data, on_event=display.show, preset=preset, **given)
@@ -203,7 +197,7 @@ def _train(
 
     def watched() -> Any:
         nonlocal stopped
-        _import_torch()
+        import_torch()
         with terminal.TrainDisplay(api.snapshot(*run) if run else None) as display:
             result = work(display.show)
         stopped = result.state == "stopped"
@@ -211,25 +205,6 @@ def _train(
 
     printed(as_json, watched, terminal.show_result)
     return _STOPPED if stopped else None
-
-
-@app.command()
-def evaluate(
-    run: Run,
-    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="Other labelled photos.")] = None,
-    split: Annotated[str | None, typer.Option(help="train, val, test or all; default: val.")] = None,
-    device: Device = "auto",
-    runs_dir: RunsDir = None,
-    json: Json = False,
-) -> None:
-    """Measure a run on its validation photos, or on other labelled photos."""
-    from tl_app import terminal
-
-    def work() -> Any:
-        _import_torch()
-        return api.evaluate(run, data, split=split, device=device, runs_dir=runs_dir)
-
-    printed(json, work, terminal.show_evaluation)
 
 
 @app.command()
@@ -250,7 +225,7 @@ def blend(
     from tl_app import terminal
 
     def work() -> Any:
-        _import_torch()
+        import_torch()
         with terminal.TrainDisplay() as display:
             return api.blend(
                 run, alpha, name=name, on_progress=display.blending, device=device, runs_dir=runs_dir
@@ -272,7 +247,7 @@ def probe(
     from tl_app import terminal
 
     def work() -> Any:
-        _import_torch()
+        import_torch()
         with terminal.TrainDisplay() as display:
             return api.probe(
                 data, on_event=display.show, backbone=backbone, weights=weights, device=device, seed=seed
@@ -299,7 +274,7 @@ def predict(
     from tl_app import terminal
 
     def work() -> dict[str, Any]:
-        _import_torch()
+        import_torch()
         found = api.predict(run, images, top=top, tta=tta, device=device, runs_dir=runs_dir)
         return {"run": run, "predictions": [rows.prediction(each) for each in found]}
 
@@ -397,4 +372,6 @@ def script(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:
     printed(json, work, lambda values: print(values["script"], end=""))
 
 
+for _later in cli_insights.COMMANDS:
+    app.command()(_later)
 app.add_typer(cli_cache.app, name="cache")

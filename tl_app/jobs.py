@@ -204,7 +204,7 @@ class Worker:
     """
 
     def __init__(self, runs_dir: Path | None = None, before_job: Callable[[], None] | None = None) -> None:
-        self.runs_dir = (runs_dir or resources.runs_dir()).expanduser().resolve()
+        self.runs_dir = resources.runs_dir(runs_dir).resolve()
         self.job: Job | None = None
         self._before_job = before_job
         self._lock = threading.Lock()

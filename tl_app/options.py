@@ -16,6 +16,7 @@ import typer
 from tl_app import rows
 from tl_app.config import TrainConfig
 from tl_app.fields import field_type, option
+from tl_app.memory import without_collector
 
 
 def help_of(setting: str) -> str:
@@ -85,3 +86,9 @@ def printed(as_json: bool, work: Callable[[], Any], show: Callable[[Any], None])
     with contextlib.redirect_stdout(sys.stderr):
         result = work()
     print(jsonlib.dumps(rows.as_json(result), default=str))
+
+
+def import_torch() -> None:
+    """For commands that need it; the first of their imports would bring it along, with the collector at work."""
+    with without_collector():
+        import tl_app.backbones.staged  # noqa: F401

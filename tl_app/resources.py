@@ -35,9 +35,9 @@ def home_dir() -> Path:
     return Path(override).expanduser() if override else Path(platformdirs.user_data_dir("tl-app", False))
 
 
-def runs_dir() -> Path:
-    """Where runs are kept when nothing else is asked for."""
-    return home_dir() / "runs"
+def runs_dir(asked: str | Path | None = None) -> Path:
+    """Where runs are kept: the folder that was asked for, or the user's own."""
+    return Path(asked).expanduser() if asked else home_dir() / "runs"
 
 
 def cache_dir() -> Path:

@@ -68,7 +68,7 @@ def save_preset(
     Raises:
         UserError: There is no such run, or the file is there already or cannot be written.
     """
-    asked = runs.open_run(run, Path(runs_dir).expanduser() if runs_dir else resources.runs_dir()).asked
+    asked = runs.open_run(run, resources.runs_dir(runs_dir)).asked
     preset = presets.of_config(asked, name, description)
     presets.save(preset, Path(file).expanduser())
     return preset

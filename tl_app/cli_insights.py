@@ -1,0 +1,32 @@
+"""Commands for what comes after training: thin readers of :mod:`tl_app.insights`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from tl_app import insights
+from tl_app.options import Device, Json, Run, RunsDir, import_torch, printed
+
+
+def evaluate(
+    run: Run,
+    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="Other labelled photos.")] = None,
+    split: Annotated[str | None, typer.Option(help="train, val, test or all; default: val.")] = None,
+    device: Device = "auto",
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Measure a run on its validation photos, or on other labelled photos."""
+    from tl_app import terminal
+
+    def work() -> Any:
+        import_torch()
+        return insights.evaluate(run, data, split=split, device=device, runs_dir=runs_dir)
+
+    printed(json, work, terminal.show_evaluation)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (evaluate,)
