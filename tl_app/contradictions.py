@@ -23,13 +23,17 @@ def check(config: TrainConfig) -> None:
     Raises:
         UsageError: Two contradict each other.
     """
-    if config.freeze is not None:
-        if config.recipe in _WHOLE and config.freeze > 0:
-            raise UsageError(
-                f"Recipe '{config.recipe}' trains every stage, but freezing depth {config.freeze} was asked for.",
-                "It goes with freezing depth 0 only.",
-                "Choose recipe 'partial' to keep stages frozen, or leave the freezing depth out.",
-            )
+    for group in (_check_recipe, _check_start, _check_teacher, _check_photos):
+        group(config)
+
+
+def _check_recipe(config: TrainConfig) -> None:
+    if config.recipe in _WHOLE and config.freeze:
+        raise UsageError(
+            f"Recipe '{config.recipe}' trains every stage, but freezing depth {config.freeze} was asked for.",
+            "It goes with freezing depth 0 only.",
+            "Choose recipe 'partial' to keep stages frozen, or leave the freezing depth out.",
+        )
     if config.recipe in _LEARNT_FEATURES and config.is_random:
         raise UsageError(
             f"Recipe '{config.recipe}' begins with a head on learnt features, but random stages have none.",
@@ -46,6 +50,14 @@ def check(config: TrainConfig) -> None:
             "Only a hidden layer weighs every place of a feature map.",
             "Choose head 'mlp', or pooling 'pool'.",
         )
+    if config.soup == 1:
+        raise UsageError(
+            "A checkpoint soup of one epoch is no average.",
+            "Allowed: 2 to 10 epochs; 0 for none.",
+        )
+
+
+def _check_start(config: TrainConfig) -> None:
     if config.batchnorm == "keep" and (config.is_random or config.start == "average"):
         raise UsageError(
             "BatchNorm statistics 'keep' needs pretrained weights: random ones have no statistics to keep.",
@@ -56,39 +68,41 @@ def check(config: TrainConfig) -> None:
             "Start 'average' needs pretrained weights to average random ones with.",
             remedy="Choose weights and a recipe that start from them, or start 'copy'.",
         )
-    close = config.l2_sp or config.feature_distance
-    if close and (config.is_random or config.start == "average"):
+    if (config.l2_sp or config.feature_distance) and (config.is_random or config.start == "average"):
         raise UsageError(
             "Staying close to the source (L2-SP, feature distance) needs one, but the start weights are random.",
             remedy="Choose pretrained weights, start 'copy' and a recipe that keeps them, or set both to 0.",
         )
-    if config.blockwise_epochs and (close or config.bss):
-        raise UsageError(
-            "In block-wise epochs each block follows the teacher alone: "
-            "L2-SP, feature distance and BSS do not go with them.",
-            remedy="Leave the block-wise epochs out, or set all three to 0.",
-        )
+
+
+def _check_teacher(config: TrainConfig) -> None:
     if config.teacher and (config.recipe not in _WHOLE or config.freeze):
         raise UsageError(
             f"A teacher is for a network that is trained as a whole, but recipe '{config.recipe}' was asked for.",
             "Recipes with a teacher: full, scratch, pretrain.",
         )
-    if config.soup == 1:
+    if not config.blockwise_epochs:
+        return
+    if not config.teacher:
         raise UsageError(
-            "A checkpoint soup of one epoch is no average.",
-            "Allowed: 2 to 10 epochs; 0 for none.",
+            f"{config.blockwise_epochs} block-wise epochs were asked for, but no teacher whose blocks are imitated.",
+            remedy="Name a teacher with the same blocks, or leave the block-wise epochs out.",
         )
+    if config.l2_sp or config.feature_distance or config.bss:
+        raise UsageError(
+            "In block-wise epochs each block follows the teacher alone: "
+            "L2-SP, feature distance and BSS do not go with them.",
+            remedy="Leave the block-wise epochs out, or set all three to 0.",
+        )
+
+
+def _check_photos(config: TrainConfig) -> None:
     varied = [name for name in ("rotation", "erasing") if getattr(config, name)]
     varied += ["flip"] if config.flip in ("vertical", "both") else []
     if config.augmentation == "none" and varied:
         raise UsageError(
             f"Augmentation is 'none', but it is what {' and '.join(varied)} would be part of.",
             remedy="Choose augmentation 'light' or stronger, or leave them out.",
-        )
-    if config.blockwise_epochs and not config.teacher:
-        raise UsageError(
-            f"{config.blockwise_epochs} block-wise epochs were asked for, but no teacher whose blocks are imitated.",
-            remedy="Name a teacher with the same blocks, or leave the block-wise epochs out.",
         )
 
 

@@ -20,24 +20,17 @@ def decided(
         UserError: Settings, photos or machine do not fit.
     """
     from tl_app.backbones.catalogue import get_backbone
+    from tl_app.engine.background import to_the_end
     from tl_app.engine.source import source_of
 
-    steps = probe(config, index, lambda: False)
-    while True:
-        try:
-            event = next(steps)
-        except StopIteration as end:
-            probed = end.value.accuracy
-            break
-        if listener is not None:
-            listener(event)
+    probed = to_the_end(probe(config, index, lambda: False), listener)
     start = source_of(config)
     native = (start or get_backbone(config.backbone).default_weights).preprocessing.crop
     found = decide(
         config,
         train_photos=len(index.used("train")),
         classes=len(index.classes),
-        probed=probed,
+        probed=probed.accuracy,
         image_size=native,
     )
     return found.config, found.reasons

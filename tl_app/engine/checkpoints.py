@@ -23,8 +23,8 @@ from tl_app.errors import ResourceError
 from tl_app.files import write_atomically
 from tl_app.runs import PROBE
 from tl_app.transfer.distillation import Imitation
-from tl_app.transfer.heads import first_linear
-from tl_app.transfer.standardise import Standardise, fold
+from tl_app.transfer.heads import fold_standard
+from tl_app.transfer.standardise import Standardise
 
 START = "start.safetensors"
 LAST = "last.safetensors"
@@ -299,9 +299,7 @@ def load_end(folder: Path, network: StagedNetwork) -> None:
         for name, value in load_average(folder / LAST).items():
             live[name].copy_(value)
     if standard is not None:
-        layer = first_linear(network)
-        assert layer is not None
-        fold(layer, standard)
+        fold_standard(network, standard)
 
 
 def load_best(folder: Path, network: StagedNetwork, *, head: bool = True) -> bool:

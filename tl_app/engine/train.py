@@ -46,9 +46,9 @@ from tl_app.memory import keep_memory
 from tl_app.transfer.averages import Average
 from tl_app.transfer.extensions import Extension, first_of, phases_of
 from tl_app.transfer.freezing import set_depth
-from tl_app.transfer.heads import Cosine, first_linear
+from tl_app.transfer.heads import Cosine, first_linear, fold_standard
 from tl_app.transfer.optimisers import build_optimizer
-from tl_app.transfer.standardise import Standardise, fold, measured
+from tl_app.transfer.standardise import Standardise, measured
 
 
 def train(
@@ -189,7 +189,7 @@ def _enter(training: Training, number: int) -> Generator[Event, None, None]:
     """Freezes to the phase's depth, computes what stays the same in it, and builds its optimiser."""
     phase, network, position = training.phases[number], training.network, training.position
     if not _goes_on(training, number) and training.standard is not None:
-        _fold(training, training.standard)
+        fold_standard(training.network, training.standard)
         training.standard = None
     set_depth(network, phase.frozen_stages)
     training.inputs = yield from _inputs(training, number)
@@ -211,12 +211,6 @@ def _enter(training: Training, number: int) -> Generator[Event, None, None]:
     position.phase, position.depth = number, min(position.depth, phase.frozen_stages)
     if prototypes:
         yield save(training)  # so that a rollback finds them
-
-
-def _fold(training: Training, standard: Standardise) -> None:
-    layer = first_linear(training.network)
-    assert layer is not None
-    fold(layer, standard)
 
 
 def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
@@ -350,7 +344,7 @@ def _roll_back(training: Training, number: int) -> RolledBack:
     assert restored is not None
     standard = checkpoints.load_standard(training.folder / LAST)
     if standard is not None and training.standard is None:
-        _fold(training, standard.to(training.device))
+        fold_standard(training.network, standard.to(training.device))
     restored.seconds, restored.lr_scale, plan = training.tick(), 0.5, training.position.plan
     training.position = restored
     training.unsaved.clear()

@@ -29,6 +29,7 @@ from tl_app.backbones.staged import (
 from tl_app.backbones.staged import build as build_staged
 from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
+from tl_app.transfer.standardise import Standardise, fold
 
 _SHARPNESS = 10.0  # of a cosine head's start, as in Gidaris and Komodakis's code
 
@@ -201,6 +202,13 @@ def first_linear(network: StagedNetwork) -> nn.Linear | None:
     classifier = network.classifier
     first = classifier[1] if isinstance(classifier, nn.Sequential) else classifier
     return first if isinstance(first, nn.Linear) and first.bias is not None else None
+
+
+def fold_standard(network: StagedNetwork, standard: Standardise) -> None:
+    """Makes a head that was trained on standardised features one for the features as they are."""
+    layer = first_linear(network)
+    assert layer is not None
+    fold(layer, standard)
 
 
 @functools.lru_cache(maxsize=256)

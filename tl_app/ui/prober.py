@@ -204,15 +204,11 @@ class _Probe:
 
     def _probe(self) -> None:
         loading.wait()
+        from tl_app.engine.background import to_the_end
         from tl_app.probing import probe
 
-        steps = probe(self._config, self._index, self._stopping.is_set)
-        while True:
-            try:
-                self._hear(next(steps))
-            except StopIteration as end:
-                self._move(state="done", result=end.value)
-                return
+        result = to_the_end(probe(self._config, self._index, self._stopping.is_set), self._hear)
+        self._move(state="done", result=result)
 
     def _hear(self, event: Event) -> None:
         if not isinstance(event, Progress):
