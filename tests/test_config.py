@@ -31,6 +31,7 @@ from tl_app.ui import form
         ({"recipe": "scratch", "weights": "IMAGENET1K_V1"}, "starts from random weights"),
         ({"recipe": "lp-ft", "weights": "random"}, "begins with a head on learnt features"),
         ({"recipe": "lp-ft", "teacher": "backbone:x"}, "Recipes with a teacher: full, scratch, pretrain"),
+        ({"recipe": "full", "probe_epochs": 2}, "recipe 'full' has no such part"),
         ({"blockwise_epochs": 2}, "no teacher whose blocks are imitated"),
     ],
 )

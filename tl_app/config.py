@@ -64,6 +64,14 @@ class TrainConfig:
         low=1,
         high=1000,
     )
+    probe_epochs: int | None = setting(
+        None,
+        "Epochs for the head first",
+        "With probe-then-fine-tune: how many of the epochs train the head alone; empty: a fifth.",
+        group="training",
+        low=1,
+        high=999,
+    )
     batch_size: int | None = setting(
         None, "Batch size", "Photos per step; empty: chosen from the data and the device.", low=1, high=4096
     )

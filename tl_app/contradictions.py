@@ -44,6 +44,13 @@ def _check_recipe(config: TrainConfig) -> None:
             f"Recipe 'scratch' starts from random weights, but weights '{config.weights}' were asked for.",
             remedy="Leave the weights out, or choose recipe 'full'.",
         )
+    if config.probe_epochs and config.recipe not in ("auto", "lp-ft"):
+        raise UsageError(
+            f"{config.probe_epochs} epochs for the head first were asked for, but recipe '{config.recipe}' "
+            "has no such part of a length to choose.",
+            "Recipes with one: lp-ft, auto.",
+            "Choose recipe 'lp-ft', or leave those epochs out.",
+        )
     if config.pooling == "flatten" and config.head != "mlp":
         raise UsageError(
             f"Pooling 'flatten' was asked for, but a {config.head} head takes pooled features.",

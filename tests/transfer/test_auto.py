@@ -44,3 +44,16 @@ def test_what_a_person_chose_stays() -> None:
     found = decided(**chosen)
     assert found.config == TrainConfig(recipe="lp-ft", **chosen)
     assert len(found.reasons) == 1
+
+
+def test_a_backbone_that_knows_the_photos_moves_little() -> None:
+    known, new = decided(probed=0.95).config, decided(probed=0.7).config
+    assert known.probe_epochs == 20 and known.lr_backbone == 5e-5 and known.lr_head == 4e-3
+    assert (new.probe_epochs, new.lr_head, new.lr_backbone) == (None, None, None)
+    short = decided(probed=0.95, epochs=2)
+    assert short.config.probe_epochs is None and "usual learning rates" in short.reasons[-1]
+
+
+def test_a_length_of_the_probe_stays_where_there_is_one_and_goes_with_it() -> None:
+    assert decided(probe_epochs=4).config.probe_epochs == 4
+    assert decided(probed=1.0, probe_epochs=4).config == decided(probed=1.0).config

@@ -45,6 +45,7 @@ def test_a_partial_recipe_takes_any_depth_there_is() -> None:
         ({"recipe": "partial", "freeze": 9}, "has 8 stages. Allowed: 0 .* to 8"),
         ({"recipe": "head", "freeze": 3}, "freezes all 8 stages, but freezing depth 3"),
         ({"recipe": "lp-ft", "freeze": 8}, "ends with unfrozen stages, but freezing depth 8 leaves none"),
+        ({"recipe": "lp-ft", "epochs": 5, "probe_epochs": 5}, "leave none of 5 .* Allowed: 1 to 4"),
         ({"recipe": "gradual", "epochs": 1}, "has two parts at least, but epochs is 1. Allowed: 2 or more"),
     ],
 )
@@ -60,14 +61,17 @@ def test_given_values_are_kept(recipe: str) -> None:
     assert sum(phase.epochs for phase in phases) == 3
 
 
-def test_a_probe_comes_before_fine_tuning_at_the_backbones_rate() -> None:
-    probe, tuned = phases_of(recipe="lp-ft", epochs=9)
-    assert (probe.frozen_stages, probe.epochs) == (8, 6) and (tuned.frozen_stages, tuned.epochs) == (0, 3)
-    assert probe.lr_head == phase_of(recipe="head").lr_head
+def test_a_probe_comes_before_fine_tuning_and_is_not_driven_to_the_end() -> None:
+    probe, tuned = phases_of(recipe="lp-ft", epochs=10)
+    assert (probe.frozen_stages, probe.epochs) == (8, 2) and (tuned.frozen_stages, tuned.epochs) == (0, 8)
     full = phase_of(recipe="full")
-    assert tuned.lr_head == pytest.approx(full.lr_backbone) == pytest.approx(tuned.lr_backbone)
+    assert probe.lr_head == tuned.lr_head == full.lr_head < phase_of(recipe="head").lr_head
+    assert full.lr_backbone < tuned.lr_backbone < tuned.lr_head
     assert phases_of(recipe="lp-ft", freeze=5)[1].frozen_stages == 5
     assert [phase.epochs for phase in phases_of(recipe="lp-ft", epochs=2)] == [1, 1]
+    assert [phase.epochs for phase in phases_of(recipe="lp-ft", epochs=9, probe_epochs=6)] == [6, 3]
+    gentle = phases_of(recipe="lp-ft", epochs=9, lr_backbone=1e-5)[1]
+    assert (gentle.lr_head, gentle.lr_backbone) == (pytest.approx(5e-5), 1e-5)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,13 @@ from typing import Any
 
 from tl_app import words
 from tl_app.config import TrainConfig
-from tl_app.transfer.recipes import auto_epochs
+from tl_app.transfer.recipes import auto_epochs, head_alone_lr, usual_backbone_lr
 
 _SOLVED = 0.995  # of photos that the probe names right: less than one in 200 is left to gain
+# From here on the backbone knows such photos: a good head on it comes first, and the stages move little. On ants and
+# bees (probe 95 %; three seeds) that way ended at 97.4 %. With a short probe and four times the rate behind it, which
+# 101 classes of Caltech (probe 79 %) gain two points by, one seed of it ended at 95.4 % there.
+_KNOWN = 0.9
 _FEW_PER_CLASS = 5  # below it the stages would learn the photos by heart
 _STRONG_PER_CLASS = 20  # below it each photo is seen so often that it should look different each time
 
@@ -48,8 +52,8 @@ def decide(
     recipe, why = _recipe(per_class, probed)
     chosen: dict[str, Any] = {"recipe": recipe}
     reasons = [why]
+    epochs = config.epochs or auto_epochs(train_photos, recipe)
     if config.epochs is None:
-        epochs = auto_epochs(train_photos, recipe)
         chosen["epochs"] = epochs
         reasons.append(
             f"{epochs} epochs: {words.plural(train_photos, 'training photo')} give {_steps(train_photos)}."
@@ -63,8 +67,12 @@ def decide(
             f"{'Strong' if strong else 'Light'} augmentation: about {per_class:.0f} photos a class "
             + ("are seen often, so they are varied much." if strong else "need only slight variation.")
         )
-    if config.lr_head is None and config.lr_backbone is None:
-        reasons.append(_rates(recipe))
+    if recipe != "lp-ft":
+        chosen["probe_epochs"] = None
+    if config.lr_head is None and config.lr_backbone is None and config.probe_epochs is None:
+        rates, why = _rates(recipe, probed, config.optimizer, epochs)
+        chosen |= rates
+        reasons.append(why)
     return Decision(dataclasses.replace(config, **chosen), tuple(reasons))
 
 
@@ -79,10 +87,17 @@ def _recipe(per_class: float, probed: float) -> tuple[str, str]:
     )
 
 
-def _rates(recipe: str) -> str:
+def _rates(recipe: str, probed: float, optimizer: str, epochs: int) -> tuple[dict[str, Any], str]:
     if recipe == "head":
-        return "The head's usual learning rate: nothing else moves."
-    return "The backbone learns at a small fraction of the head's rate: it knows a lot already."
+        return {}, "The head's usual learning rate: nothing else moves."
+    if probed < _KNOWN or epochs < 3:
+        return {}, "A short probe, then the usual learning rates: the backbone has much to learn here."
+    gentle = {
+        "probe_epochs": epochs * 2 // 3,
+        "lr_head": head_alone_lr(optimizer),
+        "lr_backbone": usual_backbone_lr(optimizer),
+    }
+    return gentle, "A long probe, then small steps: the backbone knows such photos, and shall not forget."
 
 
 def _steps(train_photos: int) -> str:

@@ -20,6 +20,11 @@ _HEAD_ALONE_LR = {"sgd": 0.01, "adam": 4e-3, "adamw": 4e-3}
 # Pretrained stages move slower than the fresh head: full fine-tuning of mobilenet_v2 on ants and bees (AdamW) ended
 # at a validation loss of 0.15 with 3e-5 and 5e-5 for the backbone, of 0.18 with 1e-4, at about the same accuracy.
 _BACKBONE_SHARE = 0.05
+# Behind a head that has learnt already they bear more. Probe-then-fine-tune of mobilenet_v2 on Caltech-101 (10 photos
+# a class, 128 px, 15 epochs, one seed, AdamW): 82.4, 82.2, 82.9 % with 5e-5, 1e-4, 2e-4 behind 5 epochs of a head at
+# 4e-3, whose loss is all but gone by then; with 2e-4 84.7 % behind 5 epochs of one at 1e-3, 86.5 % behind 1 of them.
+_PROBED_SHARE = 0.2
+_PROBE_PART = 5  # one in so many epochs
 # A block that learns alone is a shallow network, and its BatchNorm makes the size of its filters meaningless: of 1e-2,
 # 3e-2, 4e-2 and 1e-1 (mobilenet_v2, AdamW, Caltech-101) the larger ones were the faster, 1e-1 ended less well.
 _BLOCKWISE_LR = 0.05
@@ -77,26 +82,51 @@ def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
             "Allowed: 2 or more.",
             "Raise the epochs, or choose recipe 'head'.",
         )
-    lr_head = config.lr_head
-    if lr_head is None:
-        alone = depth == stages or config.recipe in BEGIN_WITH_HEAD
-        lr_head = (_HEAD_ALONE_LR if alone else _HEAD_LR)[config.optimizer]
-    whole = config.recipe in ("scratch", "pretrain") or config.start == "scratch"
-    share = 1.0 if whole and config.is_random else _BACKBONE_SHARE
-    if config.recipe in BEGIN_WITH_HEAD:
-        share *= _HEAD_LR[config.optimizer] / _HEAD_ALONE_LR[config.optimizer]
+    probe_epochs = _probe_epochs(config, epochs) if config.recipe == "lp-ft" else config.probe_epochs
+    alone = depth == stages or config.recipe == "gradual"
+    lr_head = config.lr_head or (_HEAD_ALONE_LR if alone else _HEAD_LR)[config.optimizer]
     return dataclasses.replace(
         config,
         epochs=epochs,
+        probe_epochs=probe_epochs,
         freeze=depth,
         lr_head=lr_head,
-        lr_backbone=max(lr_head * share, 1e-8) if config.lr_backbone is None else config.lr_backbone,
+        lr_backbone=max(lr_head * _share(config), 1e-8) if config.lr_backbone is None else config.lr_backbone,
     )
+
+
+def _probe_epochs(config: TrainConfig, epochs: int) -> int:
+    if config.probe_epochs is None:
+        return max(1, round(epochs / _PROBE_PART))
+    if config.probe_epochs >= epochs:
+        raise UsageError(
+            f"{config.probe_epochs} epochs for the head first leave none of {epochs} to fine-tune in.",
+            f"Allowed: 1 to {epochs - 1}.",
+            "Raise the epochs, or choose recipe 'head'.",
+        )
+    return config.probe_epochs
+
+
+def _share(config: TrainConfig) -> float:
+    """The backbone's rate, as a share of the head's first one."""
+    whole = config.recipe in ("scratch", "pretrain") or config.start == "scratch"
+    if whole and config.is_random:
+        return 1.0
+    if config.recipe == "lp-ft":
+        return _PROBED_SHARE
+    if config.recipe == "gradual":
+        return usual_backbone_lr(config.optimizer) / head_alone_lr(config.optimizer)
+    return _BACKBONE_SHARE
 
 
 def usual_backbone_lr(optimizer: str) -> float:
     """The peak learning rate of pretrained stages behind a head that moves too."""
     return _HEAD_LR[optimizer] * _BACKBONE_SHARE
+
+
+def head_alone_lr(optimizer: str) -> float:
+    """The peak learning rate of a head in front of stages that do not move."""
+    return _HEAD_ALONE_LR[optimizer]
 
 
 def auto_epochs(train_photos: int, recipe: str = "head") -> int:
@@ -145,13 +175,19 @@ def _one_phase(config: TrainConfig, stages: int) -> list[Phase]:
 def _probe_then_tune(config: TrainConfig, stages: int) -> list[Phase]:
     """LP-FT (Kumar et al. 2022): a good head first, so that it sends no large gradients into the stages behind it.
 
-    Two thirds of the epochs, which cost little, train the head; then all that is unfrozen moves at the backbone's rate.
+    By default the head is not trained to the end: one that names every training photo right with certainty sends no
+    gradients at all, and the stages learn little.
     """
     assert config.epochs and config.lr_head and config.lr_backbone and config.freeze is not None
-    tuned = max(1, config.epochs // 3)
+    assert config.probe_epochs
     return [
-        Phase(config.epochs - tuned, stages, config.lr_head, config.lr_backbone),
-        Phase(tuned, config.freeze, config.lr_backbone, config.lr_backbone),
+        Phase(config.probe_epochs, stages, config.lr_head, config.lr_backbone),
+        Phase(
+            config.epochs - config.probe_epochs,
+            config.freeze,
+            config.lr_backbone / _PROBED_SHARE,
+            config.lr_backbone,
+        ),
     ]
 
 
