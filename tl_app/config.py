@@ -260,6 +260,14 @@ class TrainConfig:
         low=32,
         high=1024,
     )
+    resize_from: int | None = setting(
+        None,
+        "Begin smaller",
+        "Side of the first epochs' training photos, in pixels, growing to the image size; empty: all at that size.",
+        group="photos",
+        low=32,
+        high=1024,
+    )
     start: str = setting(
         "copy",
         "Start from the source",

@@ -78,6 +78,7 @@ def check(config: TrainConfig) -> None:
             "A checkpoint soup of one epoch is no average.",
             "Allowed: 2 to 10 epochs; 0 for none.",
         )
+    _check_resizing(config)
     varied = [name for name in ("rotation", "erasing") if getattr(config, name)]
     varied += ["flip"] if config.flip in ("vertical", "both") else []
     if config.augmentation == "none" and varied:
@@ -89,6 +90,28 @@ def check(config: TrainConfig) -> None:
         raise UsageError(
             f"{config.blockwise_epochs} block-wise epochs were asked for, but no teacher whose blocks are imitated.",
             remedy="Name a teacher with the same blocks, or leave the block-wise epochs out.",
+        )
+
+
+def _check_resizing(config: TrainConfig) -> None:
+    if config.resize_from is None:
+        return
+    if config.recipe not in _WHOLE:
+        raise UsageError(
+            f"Photos that grow from {config.resize_from} pixels are for a network that is trained as a whole, "
+            f"but recipe '{config.recipe}' was asked for.",
+            "Recipes with resize_from: full, scratch, pretrain. Frozen stages see photos of one size.",
+            "Choose one of these, or leave out resize_from.",
+        )
+    if config.pooling == "flatten":
+        raise UsageError(
+            "Photos cannot grow in front of a head with pooling 'flatten', which is built for maps of one size.",
+            remedy="Choose pooling 'pool', or leave out resize_from.",
+        )
+    if config.teacher:
+        raise UsageError(
+            "Photos cannot grow where a teacher is imitated: its activations are compared at one size.",
+            remedy="Leave out the teacher, or resize_from.",
         )
 
 

@@ -27,7 +27,7 @@ from tl_app.engine.source import Source
 from tl_app.errors import DataError
 from tl_app.events import Event, Notice
 from tl_app.references import RUN_PREFIX
-from tl_app.transfer import heads, recipes
+from tl_app.transfer import heads, recipes, resizing
 from tl_app.transfer.starts import averaged
 
 _NAMED = 20  # photos that cannot be decoded after all, named one by one
@@ -65,6 +65,11 @@ def resolve(config: TrainConfig, train_photos: int) -> tuple[TrainConfig, Prepro
         batch_size=config.batch_size or auto_batch_size(train_photos, device),
         image_size=preprocessing.crop,
     )
+    if filled.resize_from is not None:
+        assert filled.epochs
+        one_size = spec.image_size_step > 1
+        resizing.check(filled.resize_from, preprocessing.crop, filled.epochs, spec.name, one_size=one_size)
+        spec.check_image_size(filled.resize_from)
     return filled, preprocessing
 
 
@@ -200,11 +205,17 @@ def read_photos(
 
 
 def describe(spec: BackboneSpec, config: TrainConfig) -> str:
-    """One sentence on what the automatic settings chose."""
+    """A sentence or two on what the automatic settings chose."""
     of_run = config.weights.startswith(RUN_PREFIX)
     weights = f"of run {Path(config.weights).name}" if of_run else config.weights
+    assert config.image_size and config.epochs
+    growing = (
+        " " + resizing.describe(resizing.sides(config.resize_from, config.image_size, config.epochs))
+        if config.resize_from is not None
+        else ""
+    )
     return (
         f"{spec.label}, weights {weights}, {config.image_size} px, {config.epochs} epochs, "
         f"batch size {config.batch_size}, "
-        f"learning rate {config.lr_head:g} (head) and {config.lr_backbone:g} (backbone)."
+        f"learning rate {config.lr_head:g} (head) and {config.lr_backbone:g} (backbone).{growing}"
     )
