@@ -79,6 +79,7 @@ def check(config: TrainConfig) -> None:
             "Allowed: 2 to 10 epochs; 0 for none.",
         )
     _check_resizing(config)
+    _check_fusion(config)
     varied = [name for name in ("rotation", "erasing") if getattr(config, name)]
     varied += ["flip"] if config.flip in ("vertical", "both") else []
     if config.augmentation == "none" and varied:
@@ -112,6 +113,28 @@ def _check_resizing(config: TrainConfig) -> None:
         raise UsageError(
             "Photos cannot grow where a teacher is imitated: its activations are compared at one size.",
             remedy="Leave out the teacher, or resize_from.",
+        )
+
+
+def _check_fusion(config: TrainConfig) -> None:
+    asked = []
+    if config.fuse_stages > 1:
+        asked.append(f"of {config.fuse_stages} stages")
+    if config.fuse_backbone:
+        asked.append(f"of a second backbone ({config.fuse_backbone})")
+    if not asked:
+        return
+    what = f"Features {' and '.join(asked)}"
+    if config.recipe != "head":
+        raise UsageError(
+            f"{what} are fused in front of a head that is trained alone, but recipe '{config.recipe}' was asked for.",
+            "Fusion goes with recipe 'head' only.",
+            "Choose recipe 'head', or leave out fuse_stages and fuse_backbone.",
+        )
+    if config.pooling == "flatten":
+        raise UsageError(
+            f"{what} are pooled to be fused, but pooling 'flatten' was asked for.",
+            remedy="Choose pooling 'pool', or leave out fuse_stages and fuse_backbone.",
         )
 
 

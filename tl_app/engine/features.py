@@ -71,7 +71,14 @@ def pooled_features(
     start = source_of(config)
     head = plainest(start.head, start.backbone) if start is not None else LINEAR
     config = dataclasses.replace(
-        config, recipe="head", freeze=None, head=head.kind, pooling=head.pooling, resize_from=None
+        config,
+        recipe="head",
+        freeze=None,
+        head=head.kind,
+        pooling=head.pooling,
+        resize_from=None,
+        fuse_stages=1,
+        fuse_backbone="",
     )
     filled, preprocessing = setup.resolve(config, len(index.used("train")))
     device = resolve_device(config.device)
