@@ -58,11 +58,7 @@ class TrainConfig:
         None, "Freezing depth", "Stages frozen, counted from the input; empty: the recipe decides.", low=0
     )
     epochs: int | None = setting(
-        None,
-        "Epochs",
-        "How often training goes through all photos; empty: fewer the more photos.",
-        low=1,
-        high=1000,
+        None, "Epochs", "Passes over all photos; empty: fewer the more photos there are.", low=1, high=1000
     )
     probe_epochs: int | None = setting(
         None,
@@ -100,6 +96,20 @@ class TrainConfig:
         group="training",
         choices=POOLINGS,
     )
+    fuse_stages: int = setting(
+        1,
+        "Stages fused",
+        "How many of the last stages give the head their pooled features, side by side; 1: the last (head only).",
+        group="training",
+        low=1,
+        high=16,
+    )
+    fuse_backbone: str = setting(
+        "",
+        "Second backbone",
+        "Another pretrained network whose features join those of the first; empty: none (head only).",
+        group="training",
+    )
     optimizer: str = setting(
         "adamw", "Optimiser", "How weights follow the gradient.", group="training", choices=OPTIMIZERS
     )
@@ -120,11 +130,7 @@ class TrainConfig:
         high=10.0,
     )
     schedule: str = setting(
-        "cosine",
-        "Schedule",
-        "How the learning rate moves over training.",
-        group="training",
-        choices=SCHEDULES,
+        "cosine", "Schedule", "How the learning rate moves in training.", group="training", choices=SCHEDULES
     )
     step_epochs: int | None = setting(
         None,
@@ -268,6 +274,14 @@ class TrainConfig:
         low=32,
         high=1024,
     )
+    resize_from: int | None = setting(
+        None,
+        "Begin smaller",
+        "Side of the first epochs' training photos, in pixels, growing to the image size; empty: all at that size.",
+        group="photos",
+        low=32,
+        high=1024,
+    )
     start: str = setting(
         "copy",
         "Start from the source",
@@ -322,12 +336,7 @@ class TrainConfig:
         group="source",
     )
     imitation: float = setting(
-        1.0,
-        "Imitation",
-        "Weight of imitating the teacher against the labels' 1.",
-        group="source",
-        low=0.0,
-        high=100.0,
+        1.0, "Imitation", "Weight of imitation against the labels' 1.", group="source", low=0.0, high=100.0
     )
     blockwise_epochs: int = setting(
         0,

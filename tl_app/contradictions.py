@@ -23,7 +23,7 @@ def check(config: TrainConfig) -> None:
     Raises:
         UsageError: Two contradict each other.
     """
-    for group in (_check_recipe, _check_start, _check_teacher, _check_photos):
+    for group in (_check_recipe, _check_fusion, _check_start, _check_teacher, _check_photos, _check_resizing):
         group(config)
 
 
@@ -110,6 +110,50 @@ def _check_photos(config: TrainConfig) -> None:
         raise UsageError(
             f"Augmentation is 'none', but it is what {' and '.join(varied)} would be part of.",
             remedy="Choose augmentation 'light' or stronger, or leave them out.",
+        )
+
+
+def _check_resizing(config: TrainConfig) -> None:
+    if config.resize_from is None:
+        return
+    if config.recipe not in _WHOLE:
+        raise UsageError(
+            f"Photos that grow from {config.resize_from} pixels are for a network that is trained as a whole, "
+            f"but recipe '{config.recipe}' was asked for.",
+            "Recipes with resize_from: full, scratch, pretrain. Frozen stages see photos of one size.",
+            "Choose one of these, or leave out resize_from.",
+        )
+    if config.pooling == "flatten":
+        raise UsageError(
+            "Photos cannot grow in front of a head with pooling 'flatten', which is built for maps of one size.",
+            remedy="Choose pooling 'pool', or leave out resize_from.",
+        )
+    if config.teacher:
+        raise UsageError(
+            "Photos cannot grow where a teacher is imitated: its activations are compared at one size.",
+            remedy="Leave out the teacher, or resize_from.",
+        )
+
+
+def _check_fusion(config: TrainConfig) -> None:
+    asked = []
+    if config.fuse_stages > 1:
+        asked.append(f"of {config.fuse_stages} stages")
+    if config.fuse_backbone:
+        asked.append(f"of a second backbone ({config.fuse_backbone})")
+    if not asked:
+        return
+    what = f"Features {' and '.join(asked)}"
+    if config.recipe != "head":
+        raise UsageError(
+            f"{what} are fused in front of a head that is trained alone, but recipe '{config.recipe}' was asked for.",
+            "Fusion goes with recipe 'head' only.",
+            "Choose recipe 'head', or leave out fuse_stages and fuse_backbone.",
+        )
+    if config.pooling == "flatten":
+        raise UsageError(
+            f"{what} are pooled to be fused, but pooling 'flatten' was asked for.",
+            remedy="Choose pooling 'pool', or leave out fuse_stages and fuse_backbone.",
         )
 
 

@@ -106,7 +106,8 @@ def _find(
     from tl_app.engine.train import first_phase
 
     photos = len(index.used("train"))
-    filled, preprocessing = resolve(dataclasses.replace(config, blockwise_epochs=0), photos)
+    # At the image size: a loss that also moves because photos grow says little about rates.
+    filled, preprocessing = resolve(dataclasses.replace(config, blockwise_epochs=0, resize_from=None), photos)
     assert filled.batch_size is not None
     per_epoch = max(1, photos // filled.batch_size)
     steps = min(_STEPS, max(_LEAST_STEPS, _PASSES * per_epoch))

@@ -1,4 +1,4 @@
-"""How the last stage ends: as torchvision has it, in one pooled vector, or in the map that was not pooled yet.
+"""How the last stage ends: as torchvision has it, in one pooled vector, in the map that was not pooled yet, or fused.
 
 A head that takes the place of a classifier's hidden layers sits right behind the convolutions, so the stages made of
 those layers are left out. Knows nothing of heads themselves.
@@ -11,9 +11,10 @@ from typing import Any, Literal
 from torch import nn
 
 from tl_app.backbones.families import Layout, Parts
+from tl_app.backbones.fusion import Fusion
 from tl_app.backbones.pieces import SpatialMean
 
-Ending = Literal["own", "pooled", "map"]
+Ending = Literal["own", "pooled", "map"] | Fusion
 
 _POOLING = (nn.AdaptiveAvgPool2d, nn.Flatten, SpatialMean)
 
@@ -26,17 +27,22 @@ def stages_ending(layout: Layout, net: nn.Module, ending: Ending) -> Parts:
     Args:
         layout: Of its family.
         net: The module.
-        ending: ``own`` for all stages as they are. ``pooled`` and ``map`` leave the classifier's hidden layers out, and
-            give (B, C) and (B, C, H, W).
+        ending: ``own``, or a fusion of their outputs, for all stages as they are. ``pooled`` and ``map`` leave the
+            classifier's hidden layers out, and give (B, C) and (B, C, H, W).
     """
     parts = layout.stages(net)
-    if ending == "own":
+    if keeps_hidden(ending):
         return parts
     *before, (name, modules) = parts[: len(parts) - layout.hidden]
     kept: list[nn.Module] = [module for module in modules if not isinstance(module, _POOLING)]
     if ending == "pooled":
         kept += [nn.AdaptiveAvgPool2d(1), nn.Flatten(1)]
     return [*before, (name, kept)]
+
+
+def keeps_hidden(ending: Ending) -> bool:
+    """Whether a classifier's hidden layers stay where they are."""
+    return ending == "own" or isinstance(ending, Fusion)
 
 
 def drop_hidden(layout: Layout, net: Any) -> None:

@@ -38,6 +38,7 @@ class Layout:
     auxiliary: tuple[str, ...] = ()  # prefixes of keys in published weights that this product leaves out
     hidden: int = 0  # how many of the last stages are hidden layers of the classifier
     features: Literal["vector", "map", "token"] = "vector"  # what the last stage in front of those ends with
+    axes: tuple[int, int] = (2, 3)  # of a map between stages: height and width
 
 
 def _alexnet(net: Any) -> Parts:
@@ -264,7 +265,7 @@ _INCEPTION_OPTIONS = {"transform_input": True, "aux_logits": False, "init_weight
 
 _RESNET = Layout(_resnet, _fc, "fc")
 _EFFICIENTNET = Layout(_efficientnet, _last_of_classifier(2), "classifier.1")
-_SWIN = Layout(_swin, lambda net: [net.head], "head")
+_SWIN = Layout(_swin, lambda net: [net.head], "head", axes=(1, 2))
 
 LAYOUTS: Mapping[str, Layout] = {
     "AlexNet": Layout(_alexnet, _last_of_classifier(1), "classifier.6", hidden=2),

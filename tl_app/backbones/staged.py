@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torchvision import models
 
 from tl_app.backbones.catalogue import BackboneSpec, get_backbone
-from tl_app.backbones.endings import Ending, drop_hidden, stages_ending
+from tl_app.backbones.endings import Ending, drop_hidden, keeps_hidden, stages_ending
 from tl_app.backbones.families import LAYOUTS, Layout
+from tl_app.backbones.fusion import Beside, Colours, Fusion, beside_vector, fused_stages
 from tl_app.backbones.weightless import WeightlessMode
 from tl_app.errors import UsageError
 
@@ -42,7 +43,7 @@ class StagedNetwork(nn.Module):
     """A network with its stages in order, input to head.
 
     ``net`` is torchvision's module and the only registered child; ``net.state_dict()`` has torchvision's
-    keys.
+    keys, and those of ``net.beside`` where a second network was put beside it.
 
     Args:
         net: The torchvision module.
@@ -107,11 +108,19 @@ class StagedNetwork(nn.Module):
         parts = stages_ending(layout, self.net, self.ending)
         # Torchvision's dropout belongs to its own layer; another head is whole by itself.
         head = layout.head(self.net) if isinstance(self.classifier, _LAST_LAYERS) else [self.classifier]
+        if isinstance(self.ending, Fusion):
+            parts = fused_stages(layout, parts, self.ending, self._beside(self.ending))
+            head = [each for each in head if isinstance(each, nn.Dropout) or each is self.classifier]
         # Inside tuples, which nn.Module does not register as children.
         self.stages = tuple(Stage(name, nn.Sequential(*modules)) for name, modules in parts)
         self._head = (nn.Sequential(*head),)
         for view in self._views():
             view.training = self.net.training
+
+    def _beside(self, fusion: Fusion) -> nn.Module | None:
+        beside = getattr(self.net, "beside", None)
+        assert isinstance(beside, Beside) == bool(fusion.beside), "see put_beside"
+        return beside_vector(layout_of(fusion.beside), beside) if isinstance(beside, Beside) else None
 
     def _views(self) -> list[nn.Module]:
         return [*(stage.module for stage in self.stages), self.head]
@@ -224,7 +233,7 @@ def put_classifier(network: StagedNetwork, classifier: nn.Module, ending: Ending
         UsageError: Those layers are asked for again.
     """
     layout, net = layout_of(network.name), network.net
-    if layout.hidden and ending == "own" and network.ending != "own":
+    if layout.hidden and keeps_hidden(ending) and not keeps_hidden(network.ending):
         gone = " and ".join(name for name, _ in layout.stages(net)[-layout.hidden :])
         raise UsageError(
             f"{network.name} without its layers {gone} was asked for a head that sits behind them.",
@@ -232,10 +241,29 @@ def put_classifier(network: StagedNetwork, classifier: nn.Module, ending: Ending
         )
     parent, _, leaf = layout.classifier.rpartition(".")
     setattr(net.get_submodule(parent), leaf, classifier.train(net.training))
-    if layout.hidden and ending != "own" and network.ending == "own":
+    if layout.hidden and not keeps_hidden(ending) and keeps_hidden(network.ending):
         drop_hidden(layout, net)
     network.ending = ending
     network.bind()
+
+
+def put_beside(network: StagedNetwork, other: StagedNetwork) -> None:
+    """Puts a second network beside the first, whose fused features it joins; its last layer is taken out.
+
+    Args:
+        network: Its ending is set, and its views are bound, when it gets its head (:func:`put_classifier`).
+        other: Becomes part of the first, and is of no use of its own any more.
+    """
+    parent, _, leaf = layout_of(other.name).classifier.rpartition(".")
+    setattr(other.net.get_submodule(parent), leaf, nn.Identity())
+    network.net.beside = Beside(other.net)
+
+
+def put_colours(network: StagedNetwork, own: Colours, other: Colours) -> None:
+    """Says how photos are normalised for the network, and how the one beside it wants them: mean and deviation."""
+    beside = network.net.beside
+    assert isinstance(beside, Beside)
+    beside.recolour.between(own, other)
 
 
 def with_version(net: nn.Module, tensors: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
@@ -250,7 +278,8 @@ def with_version(net: nn.Module, tensors: Mapping[str, Tensor]) -> OrderedDict[s
 def stage_parameters(name: str, ending: Ending = "own") -> list[tuple[str, int]]:
     """Stage names and their parameter counts in order, then ``("head", count)`` for 1000 classes and a linear head.
 
-    Nothing is allocated: the network is built on the meta device, once per process.
+    Nothing is allocated: the network is built on the meta device, once per process. Fused stages count as one, and
+    the head is then the one that the backbone has without them.
 
     Args:
         name: Of the backbone.
@@ -281,20 +310,22 @@ def layout_of(name: str) -> Layout:
     return LAYOUTS[get_backbone(name).family]
 
 
-def build_weightless(name: str, image_size: int | None = None) -> StagedNetwork:
+def build_weightless(name: str, image_size: int | None = None, ending: Ending = "own") -> StagedNetwork:
     """The network with parameters on the meta device: shapes and counts only, in milliseconds.
 
     Raises:
         UsageError: There is no such backbone, or it cannot see that size.
     """
     with WeightlessMode():
-        return build(name, image_size=image_size)
+        network = build(name, image_size=image_size)
+    if isinstance(ending, Fusion) and ending.beside:
+        put_beside(network, build_weightless(ending.beside, image_size))
+    return StagedNetwork(network.net, name, network.image_size, ending)
 
 
 @functools.cache
 def _parameter_counts(name: str, ending: Ending) -> tuple[tuple[tuple[str, int], ...], int]:
-    network = build_weightless(name)
-    network = StagedNetwork(network.net, name, network.image_size, ending)
+    network = build_weightless(name, ending=ending)
     counts = [(stage.name, _count(stage.module)) for stage in network.stages]
     head = _count(network.head)
     outputs = next(network.classifier.parameters()).shape[0]

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tl_app.data import augment
 from tl_app.data.augment import Augmentation
+from tl_app.data.pixels import resized
 from tl_app.data.store import PhotoStore
 
 Batch = tuple[Tensor, Tensor]  # photos (B, …), int64 labels (B,)
@@ -63,17 +64,34 @@ def view_of(epoch: int, draw: int, views: int, photos: int) -> int:
     return view if view < views else (view + index) % views
 
 
-def load_view(store: PhotoStore, item: Item, *, view: int, augmentation: Augmentation, seed: int) -> Tensor:
-    """One view of a photo: uint8 (3, size, size).
+def load_view(
+    store: PhotoStore,
+    item: Item,
+    *,
+    view: int,
+    augmentation: Augmentation,
+    seed: int,
+    side: int | None = None,
+) -> Tensor:
+    """One view of a photo: uint8 (3, side, side).
+
+    Args:
+        store: Where the photo comes from.
+        item: The photo.
+        view: Its number.
+        augmentation: How photos are varied.
+        seed: Of the run.
+        side: In pixels; None for what the network is evaluated with. All of it is seen at another side too.
 
     Raises:
         PhotoError: The photo cannot be read any more.
     """
-    image = store.get(item.path)
+    image, size = store.get(item.path), side or store.preprocessing.crop
     if view == 0 or augmentation.level == "none":
-        return store.preprocessing.center(image)
+        plain = store.preprocessing.center(image)
+        return plain if size == store.preprocessing.crop else resized(plain, size, size)
     rng = np.random.default_rng([seed, view, _number(item.content or item.path)])
-    return augment.apply(image, how=augmentation, size=store.preprocessing.crop, rng=rng)
+    return augment.apply(image, how=augmentation, size=size, rng=rng)
 
 
 def _number(text: str) -> int:
@@ -118,6 +136,7 @@ def train_batches(
     first: int = 0,
     pinned: bool = False,
     balanced: bool = False,
+    side: int | None = None,
 ) -> Iterator[Batch]:
     """The batches of one training epoch, shuffled and augmented.
 
@@ -132,14 +151,15 @@ def train_batches(
         first: The first batch wanted, when an epoch goes on in its middle.
         pinned: Whether batches lie in memory that a graphics card can copy from by itself.
         balanced: Whether all classes are drawn equally often.
+        side: Of the photos, in pixels; None for what the network is evaluated with.
 
     Yields:
-        uint8 photos (B, 3, size, size), channels last, and int64 labels (B,).
+        uint8 photos (B, 3, side, side), channels last, and int64 labels (B,).
     """
 
     def load(draw: int) -> Tensor:
         view, item = view_of(epoch, draw, views, len(items)), items[draw % len(items)]
-        return load_view(store, item, view=view, augmentation=augmentation, seed=seed)
+        return load_view(store, item, view=view, augmentation=augmentation, seed=seed, side=side)
 
     order = epoch_order(items, batch_size, seed=seed, epoch=epoch, balanced=balanced)[first:]
     for chunk, images in assembled(order, load, pinned=pinned):

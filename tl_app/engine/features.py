@@ -70,7 +70,16 @@ def pooled_features(
     keep_memory()
     start = source_of(config)
     head = plainest(start.head, start.backbone) if start is not None else LINEAR
-    config = dataclasses.replace(config, recipe="head", freeze=None, head=head.kind, pooling=head.pooling)
+    config = dataclasses.replace(
+        config,
+        recipe="head",
+        freeze=None,
+        head=head.kind,
+        pooling=head.pooling,
+        resize_from=None,
+        fuse_stages=1,
+        fuse_backbone="",
+    )
     filled, preprocessing = setup.resolve(config, len(index.used("train")))
     device = resolve_device(config.device)
     network = yield from setup.start_network(filled, len(index.classes), stop)

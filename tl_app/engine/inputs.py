@@ -55,6 +55,9 @@ class Sampling:
         views: How many views of each photo the epochs draw from.
         pinned: Whether batches lie in memory that a graphics card can copy from by itself.
         balanced: Whether an epoch draws all classes equally often.
+        sides: The side of the photos of each epoch of a phase, in pixels; beyond them it is the network's own. Kept
+            activations have no use for them.
+        first_epoch: The phase's first.
     """
 
     batch_size: int
@@ -63,6 +66,13 @@ class Sampling:
     views: int
     pinned: bool = False
     balanced: bool = False
+    sides: tuple[int, ...] = ()
+    first_epoch: int = 0
+
+    def side(self, epoch: int) -> int | None:
+        """Of an epoch's training photos; None for the network's own."""
+        place = epoch - self.first_epoch
+        return self.sides[place] if place < len(self.sides) else None
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,7 @@ def from_photos(photos: Photos, sampling: Sampling, to_boundary: Callable[[Tenso
             first=first,
             pinned=sampling.pinned,
             balanced=sampling.balanced,
+            side=sampling.side(epoch),
         )
 
     def val() -> Iterator[Batch]:

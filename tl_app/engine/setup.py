@@ -6,7 +6,7 @@ Automatic settings are resolved here. Knows nothing of steps and epochs.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ import torch
 from tl_app import words
 from tl_app.backbones.bundled import BETTER
 from tl_app.backbones.catalogue import BackboneSpec, get_backbone
-from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork, stage_parameters
+from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork, put_colours, stage_parameters
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, Photo
 from tl_app.data.store import PhotoStore, Preprocessing
@@ -27,7 +27,7 @@ from tl_app.engine.source import Source
 from tl_app.errors import DataError
 from tl_app.events import Event, Notice
 from tl_app.references import RUN_PREFIX
-from tl_app.transfer import heads, recipes
+from tl_app.transfer import heads, recipes, resizing
 from tl_app.transfer.starts import averaged
 
 _NAMED = 20  # photos that cannot be decoded after all, named one by one
@@ -56,6 +56,7 @@ def resolve(config: TrainConfig, train_photos: int) -> tuple[TrainConfig, Prepro
     config = dataclasses.replace(config, backbone=spec.name)
     if start is not None:
         start.check_head(heads.head_of(config))
+    source.beside_of(config, start)
     stages = len(stage_names(config))
     preprocessing = preprocessing_of(config)
     filled = dataclasses.replace(
@@ -65,6 +66,11 @@ def resolve(config: TrainConfig, train_photos: int) -> tuple[TrainConfig, Prepro
         batch_size=config.batch_size or auto_batch_size(train_photos, device),
         image_size=preprocessing.crop,
     )
+    if filled.resize_from is not None:
+        assert filled.epochs
+        one_size = spec.image_size_step > 1
+        resizing.check(filled.resize_from, preprocessing.crop, filled.epochs, spec.name, one_size=one_size)
+        spec.check_image_size(filled.resize_from)
     return filled, preprocessing
 
 
@@ -79,6 +85,8 @@ def preprocessing_of(config: TrainConfig) -> Preprocessing:
     native = (start or spec.default_weights).preprocessing
     size = config.image_size or native.crop
     spec.check_image_size(size)
+    if config.fuse_backbone:
+        get_backbone(config.fuse_backbone).check_image_size(size)
     return native if size == native.crop else native.at(size)
 
 
@@ -116,9 +124,12 @@ def start_network(
                 "The frozen stages are random, so they have nothing to offer: choose weights.", "warning"
             )
         yield Notice("Nothing is shared with a source task: all layers begin for this task alone.")
+        beside = yield from _second(config, None, stop)
         with GENERATOR_LOCK:
             torch.manual_seed(config.seed)
-            return empty_network(config, classes)
+            network = empty_network(config, classes, beside)
+        yield from _fused(network, config)
+        return network
     if start.choice is not None and start.choice.bundled:
         yield Notice(BETTER)
     yield from source.fetched(start, stop)
@@ -127,11 +138,45 @@ def start_network(
         network = start.network(config.image_size)
     share = config.alpha if config.start == "average" else 1.0
     yield from averaged(network, share, start.load)
+    beside = yield from _second(config, start, stop)
     with GENERATOR_LOCK:
         torch.manual_seed(config.seed)
-        heads.put_head(network, heads.head_of(config), classes)
+        heads.put_head(network, heads.head_of(config), classes, beside)
     yield Notice(_shared(network, start, share))
+    yield from _fused(network, config)
     return network
+
+
+def _second(
+    config: TrainConfig, first: Source | None, stop: Callable[[], bool]
+) -> Generator[Event, None, StagedNetwork | None]:
+    """The second backbone of a fusion with its weights; None without one."""
+    beside = source.beside_of(config, first)
+    if beside is None:
+        return None
+    assert config.image_size is not None
+    yield from source.fetched(beside, stop)
+    with GENERATOR_LOCK:
+        network = beside.network(config.image_size)
+    yield from beside.load(network)
+    return network
+
+
+def _fused(network: StagedNetwork, config: TrainConfig) -> Iterator[Notice]:
+    """Lets the second network see its own colours, and says what is fused."""
+    fusion, parts = heads.head_of(config).fusion, []
+    if fusion is None:
+        return
+    if fusion.stages > 1:
+        parts.append(f"of the last {fusion.stages} stages of {config.backbone}")
+    beside = source.beside_of(config, None)
+    if beside is not None:
+        own, other = preprocessing_of(config), beside.preprocessing
+        put_colours(network, (own.mean, own.std), (other.mean, other.std))
+        parts.append(f"of {beside.backbone} (weights {beside.name}, {words.lineage(beside.lineage)})")
+        parts = parts if fusion.stages > 1 else [f"of {config.backbone}", *parts]
+    shape = heads.feature_shape(network.name, fusion, network.image_size)
+    yield Notice(f"Fused: the features {' and '.join(parts)}, {shape[0]:,} numbers a photo.")
 
 
 def _shared(network: StagedNetwork, start: Source, share: float) -> str:
@@ -145,10 +190,18 @@ def _shared(network: StagedNetwork, start: Source, share: float) -> str:
     )
 
 
-def empty_network(config: TrainConfig, classes: int) -> StagedNetwork:
-    """The network of a run without meaningful weights, to load a checkpoint into."""
+def empty_network(config: TrainConfig, classes: int, beside: StagedNetwork | None = None) -> StagedNetwork:
+    """The network of a run without meaningful weights, to load a checkpoint into.
+
+    Args:
+        config: Of the run.
+        classes: Outputs.
+        beside: The second network of a fusion, with its weights; None for one without meaningful ones.
+    """
     head = heads.head_of(config)
-    return heads.build(config.backbone, head, num_classes=classes, image_size=config.image_size)
+    return heads.build(
+        config.backbone, head, num_classes=classes, image_size=config.image_size, beside=beside
+    )
 
 
 def read_photos(
@@ -200,11 +253,17 @@ def read_photos(
 
 
 def describe(spec: BackboneSpec, config: TrainConfig) -> str:
-    """One sentence on what the automatic settings chose."""
+    """A sentence or two on what the automatic settings chose."""
     of_run = config.weights.startswith(RUN_PREFIX)
     weights = f"of run {Path(config.weights).name}" if of_run else config.weights
+    assert config.image_size and config.epochs
+    growing = (
+        " " + resizing.describe(resizing.sides(config.resize_from, config.image_size, config.epochs))
+        if config.resize_from is not None
+        else ""
+    )
     return (
         f"{spec.label}, weights {weights}, {config.image_size} px, {config.epochs} epochs, "
         f"batch size {config.batch_size}, "
-        f"learning rate {config.lr_head:g} (head) and {config.lr_backbone:g} (backbone)."
+        f"learning rate {config.lr_head:g} (head) and {config.lr_backbone:g} (backbone).{growing}"
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from tl_app import runs
 from tl_app.backbones import weights as pretrained
 from tl_app.backbones.catalogue import WeightChoice, find_weights, get_backbone
+from tl_app.backbones.endings import keeps_hidden
 from tl_app.backbones.staged import StagedNetwork
 from tl_app.config import AUTO, TrainConfig
 from tl_app.data.preprocessing import Preprocessing
@@ -64,7 +65,7 @@ class Source:
             UsageError: It sits behind layers that they have no values for.
         """
         wanted = ending_for(head, self.backbone)
-        if wanted == "own" and plainest(self.head, self.backbone).kind != "linear":
+        if keeps_hidden(wanted) and plainest(self.head, self.backbone).kind != "linear":
             raise UsageError(
                 f"The run '{Path(str(self.run)).name}' has an mlp head in place of the last layers of {self.backbone}, "
                 f"which a {head.kind} head needs.",
@@ -103,6 +104,29 @@ def source_of(config: TrainConfig) -> Source | None:
         raise UsageError(
             f"The run '{Path(str(found.run)).name}' holds weights of {found.backbone}, not of {config.backbone}.",
             remedy=f"Choose backbone {found.backbone}, or other weights.",
+        )
+    return found
+
+
+def beside_of(config: TrainConfig, first: Source | None) -> Source | None:
+    """The second backbone that the settings fuse with the first, with its recommended weights; None without one.
+
+    Args:
+        config: The settings.
+        first: What :func:`source_of` says of them.
+
+    Raises:
+        UsageError: There is no such backbone, or it is the first one with the same weights.
+    """
+    if not config.fuse_backbone:
+        return None
+    found = _published(config.fuse_backbone, "default")
+    assert found is not None
+    if first is not None and (first.backbone, first.name) == (found.backbone, found.name):
+        raise UsageError(
+            f"The second backbone is {found.backbone} with weights {found.name}, and so is the first.",
+            "Its features would be the same once more.",
+            "Choose another second backbone, or leave it out.",
         )
     return found
 
@@ -156,12 +180,18 @@ def _of_run(text: str) -> Source:
             f"Run '{info.name}' has no finished epoch yet, so there are no weights to start from.",
             remedy="Let it train for at least one epoch, or choose other weights.",
         )
+    head = head_of(info.config)
+    if head.fusion is not None:
+        raise UsageError(
+            f"Run '{info.name}' trained a head on fused features, so its stages are those that it started from.",
+            remedy=f"Choose backbone {info.config.backbone} and weights '{info.config.weights}' instead.",
+        )
     return Source(
         backbone=info.config.backbone,
         name=f"{RUN_PREFIX}{info.path}",
         preprocessing=Preprocessing.from_dict(info.preprocessing),
         lineage=info.lineage,
         classes=len(info.classes),
-        head=head_of(info.config),
+        head=head,
         run=info.path,
     )

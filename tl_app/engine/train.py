@@ -215,12 +215,8 @@ def _enter(training: Training, number: int) -> Generator[Event, None, None]:
 
 def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
     """What the phase's suffix is fed; the choice is saved before any work is done for it."""
-    config, phase, position, device = (
-        training.config,
-        training.phases[number],
-        training.position,
-        training.device,
-    )
+    config, phase = training.config, training.phases[number]
+    position, device = training.position, training.device
     # With those of the phase that this one goes on with: it draws from the same views, or from new ones.
     epochs = training.first_epoch(number + 1) - training.first_epoch(first_of(training.phases, number))
     sampling = Sampling(
@@ -230,6 +226,8 @@ def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
         epochs,
         pinned=device.type == "cuda",
         balanced=training.balanced,
+        sides=phase.sides,
+        first_epoch=training.first_epoch(number),
     )
     photos, k = training.photos, phase.frozen_stages
     if k == 0:

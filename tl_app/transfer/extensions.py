@@ -44,7 +44,8 @@ class Extension:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Extension:
         """What :meth:`to_dict` gave."""
-        return cls(**{**values, "phase": Phase(**values["phase"])})
+        phase = Phase(**values["phase"])
+        return cls(**{**values, "phase": dataclasses.replace(phase, sides=tuple(phase.sides))})
 
 
 def phases_of(config: TrainConfig, stages: int, extensions: Sequence[Extension] = ()) -> list[Phase]:
@@ -115,6 +116,7 @@ def extend(
         lr_head=head,
         lr_backbone=backbone if lr_backbone is None else lr_backbone,
         continues=not unfreeze,
+        sides=(),
     )
     return Extension(after, begun, unfreeze, phase)
 

@@ -17,14 +17,17 @@ from torch.nn import functional
 
 from tl_app.backbones.catalogue import get_backbone
 from tl_app.backbones.endings import Ending
+from tl_app.backbones.fusion import Fusion
 from tl_app.backbones.staged import (
     GENERATOR_LOCK,
     StagedNetwork,
     build_weightless,
     head_parameters,
     layout_of,
+    put_beside,
     put_classifier,
     replace_head,
+    stage_parameters,
 )
 from tl_app.backbones.staged import build as build_staged
 from tl_app.config import TrainConfig
@@ -43,12 +46,14 @@ class Head:
         hidden: Width of an mlp's hidden layer.
         dropout: Share of it that a training step leaves out.
         pooling: One of ``config.POOLINGS``.
+        fusion: What is put side by side in front of it; None for the last stage's features alone.
     """
 
     kind: str = "linear"
     hidden: int = 1024
     dropout: float = 0.5
     pooling: str = "pool"
+    fusion: Fusion | None = None
 
 
 LINEAR = Head()
@@ -56,16 +61,23 @@ LINEAR = Head()
 
 def head_of(config: TrainConfig) -> Head:
     """The head that the settings ask for."""
-    return Head(config.head, config.hidden, config.dropout, config.pooling)
+    fusion = Fusion(config.fuse_stages, config.fuse_backbone)
+    return Head(
+        config.head, config.hidden, config.dropout, config.pooling, fusion if fusion != Fusion() else None
+    )
 
 
 def ending_for(head: Head, name: str) -> Ending:
     """How the last stage of a backbone has to end for a head.
 
     Raises:
-        UsageError: There is no such backbone, or it has no feature map for a head that wants one.
+        UsageError: There is no such backbone, or it has no feature map for a head that wants one, or fewer stages than
+            are to be fused.
     """
     layout = layout_of(name)
+    if head.fusion is not None:
+        _check_fusion(head.fusion, name)
+        return head.fusion
     if head.kind == "linear":
         return "own"
     if head.kind == "mlp" and head.pooling == "flatten":
@@ -80,6 +92,17 @@ def ending_for(head: Head, name: str) -> Ending:
     return "pooled" if pools_later else "own"
 
 
+def _check_fusion(fusion: Fusion, name: str) -> None:
+    stages = len(stage_parameters(name)) - 1
+    if fusion.stages > stages:
+        raise UsageError(
+            f"The features of {fusion.stages} stages cannot be fused: {name} has {stages}.",
+            f"Allowed: fuse_stages from 1 to {stages}.",
+        )
+    if fusion.beside:
+        layout_of(fusion.beside)
+
+
 def plainest(source: Head, name: str) -> Head:
     """The plainest head that goes on a source model with that head: linear, unless it lacks the layers in front."""
     gone = layout_of(name).hidden and ending_for(source, name) != "own"
@@ -87,36 +110,56 @@ def plainest(source: Head, name: str) -> Head:
 
 
 def build(
-    name: str, head: Head, *, num_classes: int | None = None, image_size: int | None = None
+    name: str,
+    head: Head,
+    *,
+    num_classes: int | None = None,
+    image_size: int | None = None,
+    beside: StagedNetwork | None = None,
 ) -> StagedNetwork:
-    """A network with random weights and a head; arguments as for :func:`tl_app.backbones.staged.build`.
+    """A network with random weights and a head.
+
+    Arguments are those of :func:`tl_app.backbones.staged.build` and of :func:`put_head`.
 
     Raises:
         UsageError: There is no such backbone, or it goes with neither that size nor that head.
     """
     network = build_staged(name, num_classes=num_classes, image_size=image_size)
-    if head.kind != "linear" and num_classes is not None:
-        put_head(network, head, num_classes)
+    if (head.kind != "linear" or head.fusion is not None) and num_classes is not None:
+        put_head(network, head, num_classes, beside)
     return network
 
 
-def put_head(network: StagedNetwork, head: Head, num_classes: int) -> None:
+def put_head(
+    network: StagedNetwork, head: Head, num_classes: int, beside: StagedNetwork | None = None
+) -> None:
     """Puts a fresh head on a network, whatever it had before; the stages keep their weights.
 
     Its last layer starts so that the first predictions are close to even, as with a linear head.
 
+    Args:
+        network: The network.
+        head: What the head looks like.
+        num_classes: Outputs.
+        beside: The second network of a head that fuses two, without a use of its own afterwards; None for one with
+            random weights.
+
     Raises:
         UsageError: The head needs something that the network does not have.
     """
-    if head.kind == "linear":
+    if head.kind == "linear" and head.fusion is None:
         replace_head(network, num_classes)
         return
     ending = ending_for(head, network.name)
+    if head.fusion is not None and head.fusion.beside:
+        put_beside(network, beside or build_staged(head.fusion.beside, image_size=network.image_size))
     features = math.prod(feature_shape(network.name, ending, network.image_size))
     with GENERATOR_LOCK:
         classifier: nn.Module
         if head.kind == "mlp":
             classifier = mlp(features, head.hidden, head.dropout, num_classes)
+        elif head.kind == "linear":
+            classifier = even(nn.Linear(features, num_classes))
         else:
             classifier = Cosine(features, num_classes)
     weight = next(network.parameters())
@@ -134,12 +177,18 @@ def mlp(features: int, hidden: int, dropout: float, num_classes: int) -> nn.Sequ
         dropout: Share of hidden units that a training step leaves out.
         num_classes: Outputs.
     """
-    inner, outer = nn.Linear(features, hidden), nn.Linear(hidden, num_classes)
+    inner = nn.Linear(features, hidden)
+    outer = nn.Linear(hidden, num_classes)
     nn.init.kaiming_normal_(inner.weight, nonlinearity="relu")
-    nn.init.normal_(outer.weight, std=0.01)
     nn.init.zeros_(inner.bias)
-    nn.init.zeros_(outer.bias)
-    return nn.Sequential(nn.Flatten(1), inner, nn.ReLU(), nn.Dropout(dropout), outer)
+    return nn.Sequential(nn.Flatten(1), inner, nn.ReLU(), nn.Dropout(dropout), even(outer))
+
+
+def even(layer: nn.Linear) -> nn.Linear:
+    """The layer, started so that its first predictions are close to even."""
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class Cosine(nn.Module):
@@ -218,7 +267,7 @@ def feature_shape(name: str, ending: Ending, image_size: int) -> tuple[int, ...]
     Raises:
         UsageError: There is no such backbone, or it cannot see that size.
     """
-    plain = build_weightless(name, image_size)
+    plain = build_weightless(name, image_size, ending)
     network = StagedNetwork(plain.net.to("meta"), name, image_size, ending).eval()
     features = torch.empty(1, 3, image_size, image_size, device="meta")
     with torch.no_grad():
@@ -233,10 +282,12 @@ def parameters(name: str, head: Head, num_classes: int, image_size: int | None =
     Raises:
         UsageError: There is no such backbone, or it goes with neither that size nor that head.
     """
-    if head.kind == "linear":
+    if head.kind == "linear" and head.fusion is None:
         return head_parameters(name, num_classes)
     size = get_backbone(name).image_size if image_size is None else image_size
     features = math.prod(feature_shape(name, ending_for(head, name), size))
+    if head.kind == "linear":
+        return (features + 1) * num_classes
     if head.kind == "cosine":
         return features * num_classes + 1
     return (features + 1) * head.hidden + (head.hidden + 1) * num_classes

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
+from tl_app.transfer.resizing import sides
 
 # Rates of a fresh head in front of moving stages: the optimisers' usual ones. A head alone sees standardised features
 # and bears more: with AdamW and 20 epochs (mobilenet_v2; medians of three seeds) 2e-3, 4e-3, 1e-2 gave 95.4, 96.1,
@@ -43,6 +44,7 @@ class Phase:
         lr_backbone: Peak learning rate of the unfrozen stages.
         blockwise: Whether each block learns alone, fed by the teacher's block before it.
         continues: Whether it is more of the phase before it, with the same depth and the optimiser's state kept.
+        sides: The side of each epoch's training photos, in pixels; those beyond are at the run's image size.
     """
 
     epochs: int
@@ -51,6 +53,7 @@ class Phase:
     lr_backbone: float
     blockwise: bool = False
     continues: bool = False
+    sides: tuple[int, ...] = ()
 
 
 def plan(config: TrainConfig, stages: int) -> list[Phase]:
@@ -61,6 +64,12 @@ def plan(config: TrainConfig, stages: int) -> list[Phase]:
         stages: Of the backbone.
     """
     phases = _RECIPES[config.recipe](config, stages)
+    if config.resize_from is not None:
+        assert config.image_size
+        phases = [
+            dataclasses.replace(each, sides=sides(config.resize_from, config.image_size, each.epochs))
+            for each in phases
+        ]
     if config.blockwise_epochs:
         assert config.lr_head
         phases.insert(0, Phase(config.blockwise_epochs, 0, config.lr_head, _BLOCKWISE_LR, blockwise=True))

@@ -31,6 +31,11 @@ def backbones(group: str = "all") -> list[tuple[str, str]]:
     return [(_backbone_text(spec), spec.name) for spec in ordered]
 
 
+def second_backbones() -> list[tuple[str, str]]:
+    """(text, name) of what a second backbone may be: none, or any."""
+    return [("None", ""), *backbones()]
+
+
 def weights(backbone: str, runs_dir: Path | None = None) -> list[tuple[str, str]]:
     """(text, name) of each choice of weights: the recommended, other published ones, those of runs, none at all."""
     loading.wait()
@@ -124,7 +129,9 @@ def _backbone_text(spec: BackboneSpec) -> str:
 def _run_texts(backbone: str, runs_dir: Path) -> list[tuple[str, str]]:
     """Runs with weights for a backbone, source models first."""
     found = [
-        info for info in runs.list_runs(runs_dir) if info.config.backbone == backbone and info.best_epoch
+        info
+        for info in runs.list_runs(runs_dir)
+        if info.config.backbone == backbone and info.best_epoch and not _is_fused(info)
     ]
     return [
         (
@@ -133,6 +140,11 @@ def _run_texts(backbone: str, runs_dir: Path) -> list[tuple[str, str]]:
         )
         for info in sorted(found, key=lambda info: not info.is_source)
     ]
+
+
+def _is_fused(info: runs.RunInfo) -> bool:
+    """Whether only its head was trained, on fused features: there is nothing in it to start from."""
+    return info.config.fuse_stages > 1 or bool(info.config.fuse_backbone)
 
 
 def _lineage(choice: WeightChoice | None, weights_name: str) -> str:

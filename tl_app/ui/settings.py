@@ -31,6 +31,7 @@ _FROM_RANDOM = ("scratch", "pretrain")  # recipes that pretrained weights are no
 _SLIDER = "tl-field-freeze"
 # Fields of the advanced settings that are sliders, with their steps; ranges are the config's.
 _STEPS = {"alpha": 0.05, "layer_decay": 0.05, "l2_sp": 0.1, "feature_distance": 0.1, "bss": 0.1}
+_FUSION = ("fuse_stages", "fuse_backbone")  # fields for a head that is trained alone
 _RECOMMENDED_STAGES = 9  # so that the slider stands right before the catalogue is there
 
 
@@ -83,6 +84,10 @@ def build(work: Workspace, source: gr.State) -> Settings:
     weights.input(acts.weights_chosen, [backbone, weights], parts.facts, **quick)
     recipe.input(acts.recipe_chosen, [backbone, recipe, weights, source, *head], [*network, *drawn], **quick)
     freeze.input(acts.depth_chosen, [backbone, recipe, weights, freeze, *head], [recipe, *network], **quick)
+    fusion = [fields[name] for name in _FUSION]
+    recipe.change(
+        acts.fusion_for, [backbone, recipe, freeze, source, *head], [*fusion, freeze, parts.strip], **quick
+    )
     for each in head:
         each.input(acts.head_chosen, [backbone, recipe, freeze, source, *head], drawn, **quick)
     preview.bind(parts.preview, work, source, fields)
@@ -92,7 +97,7 @@ def build(work: Workspace, source: gr.State) -> Settings:
         run_name=parts.run_name,
         photos=[fields["data"], parts.strip],
         all=[*cards.values(), *fields.values()],
-        late=cards | {name: fields[name] for name in ("backbone", "weights")},
+        late=cards | {name: fields[name] for name in ("backbone", "weights", "fuse_backbone")},
         acts=acts,
     )
 
@@ -179,6 +184,8 @@ def _advanced(name: str) -> gr.components.Component:
         meta = form.FIELDS[name].metadata
         ends = {"minimum": meta["low"], "maximum": meta["high"]}
         return form.control(name, kind=gr.Slider, step=_STEPS[name], min_width=200, **ends)
+    if name == "fuse_backbone":
+        return form.control(name, kind=gr.Dropdown, choices=[("None", "")], interactive=False, min_width=200)
     if name == "teacher":
         return form.control(name, placeholder="none", min_width=200)
     return form.control(name, min_width=200)
@@ -200,7 +207,8 @@ class _Acts:
     def backbone_chosen(self, backbone: str, recipe: str, source: str, *head: Any) -> tuple[Any, ...]:
         weights = "random" if recipe in _FROM_RANDOM else "default"
         choice = gr.update(choices=picker.weights(backbone, self.work.runs_dir), value=weights)
-        return choice, picker.facts(backbone, weights), *self._depth(backbone, recipe, source, head)
+        drawn = self._depth(backbone, recipe, source, _suited(head, recipe))
+        return choice, picker.facts(backbone, weights), *drawn
 
     def list_weights(self, backbone: str) -> Any:
         """The weights that can be chosen by now."""
@@ -212,7 +220,8 @@ class _Acts:
     def recipe_chosen(
         self, backbone: str, recipe: str, weights: str, source: str, *head: Any
     ) -> tuple[Any, ...]:
-        return *_network(backbone, recipe, weights), *self._depth(backbone, recipe, source, head)
+        drawn = self._depth(backbone, recipe, source, _suited(head, recipe))
+        return *_network(backbone, recipe, weights), *drawn
 
     def depth_chosen(
         self, backbone: str, recipe: str, weights: str, depth: int, *head: Any
@@ -226,6 +235,15 @@ class _Acts:
         depth = min(depth, stages) if recipe == "partial" else default_depth(recipe, stages)
         drawn = value_of(backbone, depth, self._classes(source), head)
         return gr.update(maximum=stages, value=depth), drawn
+
+    def fusion_for(self, backbone: str, recipe: str, depth: int, source: str, *head: Any) -> tuple[Any, ...]:
+        """Another recipe, whoever chose it: features are fused for a head alone, else that is off and cannot be set."""
+        alone, plain = recipe == "head", _suited(head, recipe)
+        if alone or plain == list(head):
+            able = gr.update(interactive=alone)
+            return able, able, gr.skip(), gr.skip()
+        off = (gr.update(value=value, interactive=False) for value in plain[-len(_FUSION) :])
+        return *off, *self.head_chosen(backbone, recipe, depth, source, *plain)
 
     def photos_chosen(self, source: str, backbone: str, *head: Any) -> tuple[Any, ...]:
         """Other photos were chosen: their name, and the strip with a head for their classes.
@@ -280,6 +298,8 @@ def filled(
     late, shown = late_parts(config, depth, classes, runs_dir), form.shown(config)
     late["backbone"]["value"] = shown["backbone"]
     late["weights"]["value"] = picker.listed(config.backbone, config.weights)
+    late["fuse_backbone"]["value"] = shown["fuse_backbone"]
+    shown["fuse_stages"] = gr.update(value=config.fuse_stages, interactive=config.recipe == "head")
     shown["freeze"] = gr.update(maximum=stages, value=depth)
     return _given(late, {name: value for name, value in shown.items() if name not in keep})
 
@@ -308,6 +328,7 @@ def late_parts(
             "choices": picker.weights(config.backbone, runs_dir),
             "interactive": config.recipe != "scratch",
         },
+        "fuse_backbone": {"choices": picker.second_backbones(), "interactive": config.recipe == "head"},
     }
 
 
@@ -329,6 +350,14 @@ def _defaults() -> TrainConfig:
 
 def _head_of(config: TrainConfig) -> list[Any]:
     return [getattr(config, name) for name in HEAD_FIELDS]
+
+
+def _suited(head: Sequence[Any], recipe: str) -> list[Any]:
+    """What the form says of the head, without a fusion where the recipe does not go with one."""
+    values = dict(zip(HEAD_FIELDS, head, strict=False))
+    if recipe != "head":
+        values |= {name: form.FIELDS[name].default for name in _FUSION if name in values}
+    return list(values.values())
 
 
 def _depth_of(config: TrainConfig) -> int:

@@ -22,6 +22,8 @@ HEAD_FIELDS = (
     "hidden",
     "pooling",
     "image_size",
+    "fuse_stages",
+    "fuse_backbone",
 )  # what the head's size and the stages before it depend on
 
 _TEMPLATE = (
@@ -94,8 +96,9 @@ def _head_of(backbone: str, values: Sequence[Any]) -> tuple[Head, int | None]:
         config = form.read(dict(zip(HEAD_FIELDS, values, strict=False)))
         asked = head_of(config)
         ending_for(asked, backbone)
-        if config.image_size is not None:
-            get_backbone(backbone).check_image_size(config.image_size)
+        size = config.image_size or get_backbone(backbone).image_size
+        for name in filter(None, (backbone, config.fuse_backbone)):
+            get_backbone(name).check_image_size(size)
     except UserError:
         return LINEAR, None
     return asked, config.image_size
