@@ -32,7 +32,7 @@ LAYERS: list[set[str]] = [
     {"engine"},
     {"history", "presets", "reproduce", "locks", "snapshot", "predictor", "plots", "preview"},
     {"analysis", "evaluation", "extending", "finding", "jobs", "probing", "decisions", "blending"},
-    {"api", "insights", "upkeep", "options", "rows", "terminal"},
+    {"api", "insights", "upkeep", "options", "rows", "terminal", "terminal_verdicts"},
     {"cli", "cli_cache", "cli_insights", "ui"},
     {"__main__", "__init__"},
 ]
@@ -60,6 +60,7 @@ NO_TORCH_AT_THE_TOP = {
     "runs",
     "snapshot",
     "terminal",
+    "terminal_verdicts",
     "words",
 }
 

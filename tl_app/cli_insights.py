@@ -29,4 +29,11 @@ def evaluate(
     printed(json, work, terminal.show_evaluation)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (evaluate,)
+def diagnose(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Say in plain words what is wrong with a run, and what to try next."""
+    from tl_app import terminal_verdicts
+
+    printed(json, lambda: insights.diagnose(run, runs_dir=runs_dir), terminal_verdicts.show_diagnosis)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (evaluate, diagnose)

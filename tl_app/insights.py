@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tl_app import resources, runs
 
 if TYPE_CHECKING:
+    from tl_app.analysis.diagnosis import Diagnosis
     from tl_app.evaluation import EvaluationResult
 
 
@@ -38,3 +39,18 @@ def evaluate(
     from tl_app.evaluation import evaluate_run
 
     return evaluate_run(runs.open_run(run, resources.runs_dir(runs_dir)), data, split, device)
+
+
+def diagnose(run: str | Path, *, runs_dir: str | Path | None = None) -> Diagnosis:
+    """Says in plain words what a run's curves, counts and settings give reason to say, and what may help.
+
+    Args:
+        run: Its name in ``runs_dir``, or its path.
+        runs_dir: None for the user's own folder.
+
+    Raises:
+        UserError: There is no such run, or its folder is damaged.
+    """
+    from tl_app.analysis.diagnosis import diagnose_run
+
+    return diagnose_run(runs.open_run(run, resources.runs_dir(runs_dir)))
