@@ -31,7 +31,17 @@ LAYERS: list[set[str]] = [
     {"transfer"},
     {"engine"},
     {"history", "presets", "reproduce", "locks", "snapshot", "predictor", "plots", "plots_runs", "preview"},
-    {"analysis", "evaluation", "extending", "finding", "jobs", "probing", "decisions", "blending"},
+    {
+        "analysis",
+        "evaluation",
+        "extending",
+        "finding",
+        "jobs",
+        "probing",
+        "decisions",
+        "blending",
+        "worthwhile",
+    },
     {"api", "insights", "upkeep", "options", "rows", "terminal", "terminal_verdicts"},
     {"cli", "cli_cache", "cli_insights", "ui"},
     {"__main__", "__init__"},
@@ -63,6 +73,7 @@ NO_TORCH_AT_THE_TOP = {
     "terminal",
     "terminal_verdicts",
     "words",
+    "worthwhile",
 }
 
 

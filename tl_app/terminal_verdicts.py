@@ -8,9 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tl_app import words
+
 if TYPE_CHECKING:
     from tl_app.analysis.comparison import Comparison
     from tl_app.analysis.diagnosis import Diagnosis
+    from tl_app.worthwhile import WorthResult
 
 _COLOURS = {"problem": "red", "warning": "yellow", "note": "cyan"}
 
@@ -31,6 +34,32 @@ def show_comparison(found: Comparison) -> None:
     console.print(table)
     for pair in found.pairs:
         console.print(pair.sentence, soft_wrap=True, markup=False)
+
+
+def show_worth(found: WorthResult) -> None:
+    """A row per training, and what the chart says."""
+    from tl_app.analysis.verdict import RECIPES
+
+    console = Console(highlight=False)
+    console.print(
+        f"{found.backbone}, {found.image_size} px, {words.plural(found.epochs, 'epoch')} each, "
+        f"on the same {words.plural(found.val_images, 'validation photo')}.",
+        style="dim",
+        soft_wrap=True,
+    )
+    table = Table("recipe", "photos", "accuracy", "95 %", "time", "trained", box=None, pad_edge=False)
+    for each in found.trainings:
+        table.add_row(
+            RECIPES[each.recipe],
+            f"{each.photos:,}",
+            words.percent(each.accuracy),
+            f"{100 * each.low:.0f}–{100 * each.high:.0f} %",
+            words.duration(each.seconds),
+            words.count(each.trained_parameters),
+        )
+    console.print(table)
+    for sentence in found.sentences:
+        console.print(sentence, soft_wrap=True, markup=False)
 
 
 def show_diagnosis(found: Diagnosis) -> None:
