@@ -28,6 +28,7 @@ from tl_app.ui import (
     theme,
     train_tab,
     try_tab,
+    worth_card,
 )
 from tl_app.ui.blocks import html
 from tl_app.ui.data_tab import DataTab
@@ -49,6 +50,7 @@ _TITLES = {
     **preview.TITLES,
     **try_tab.TITLES,
     **runs_tab.TITLES,
+    **worth_card.TITLES,
     **storage.TITLES,
 }
 
@@ -101,6 +103,7 @@ def launch(
     finally:
         work.prober.stop()
         work.finder.stop()
+        work.weigher.make_way()
         work.worker.close()
 
 
@@ -147,6 +150,7 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
                 trial = try_tab.build(work)
             with gr.Tab("Runs", id="runs") as runs_page:
                 stored = runs_tab.build(work)
+                weighing = worth_card.lay_out()
                 kept = storage.build()
         _explain_buttons()
         clock = gr.Timer(_TICK_SECONDS)
@@ -155,6 +159,9 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
         _wire_clock(demo, clock, data, train, tabs)
         _wire_trial(train, trial, stored, tabs, try_page)
         _wire_runs(data, train, stored, kept, tabs, runs_page)
+        _wire_remedies(data, train, stored, tabs)
+        study = worth_card.bind(weighing, work, data.source, train.settings.form)
+        runs_page.select(study.draw, None, weighing.shown, queue=False, show_progress="hidden")
     for event in (
         demo.fns.values()
     ):  # of this page, not of a public API: the page is a third lighter without its manual
@@ -275,8 +282,6 @@ def _wire_runs(
     for button, act in ((stored.more.go_on, go_on), (stored.more.unfreeze, unfreeze)):
         extended = button.click(act, asked, train.live, show_progress="hidden")
         extended.success(_go_to("train"), None, tabs, show_progress="hidden")
-
-    _wire_remedies(data, train, stored, tabs)
 
 
 def _wire_remedies(data: DataTab, train: TrainTab, stored: RunsTab, tabs: gr.Tabs) -> None:

@@ -14,7 +14,17 @@ from tl_app.errors import UsageError
 from tl_app.runs import RunInfo
 from tl_app.snapshot import snapshot_of
 from tl_app.transfer.extensions import Extension, describe
-from tl_app.ui import blend_panel, compare_panel, diagnosis_card, downloads, form, markup, more, status, theme
+from tl_app.ui import (
+    blend_panel,
+    compare_panel,
+    diagnosis_card,
+    downloads,
+    form,
+    markup,
+    more,
+    status,
+    theme,
+)
 from tl_app.ui.blend_panel import BlendPanel
 from tl_app.ui.blocks import figure, html
 from tl_app.ui.compare_panel import ComparePanel
