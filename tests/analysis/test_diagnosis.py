@@ -197,6 +197,13 @@ def test_a_run_is_judged_by_its_folder(run: str, home: Path, capsys: pytest.Capt
     assert cli.run(["diagnose", "gone"]) == 2
 
 
+def test_remedies_of_an_automatic_run_go_into_what_was_chosen(run: str, home: Path) -> None:
+    info = runs.open_run(run, home / "runs")
+    assert diagnosis.settings_of(info) == info.asked
+    automatic = dataclasses.replace(info, asked=dataclasses.replace(info.asked, recipe="auto"))
+    assert diagnosis.settings_of(automatic) == info.config
+
+
 def test_a_run_without_epochs_is_not_judged(run: str, home: Path) -> None:
     (home / "runs" / run / history.NAME).unlink()
     assert tl_app.diagnose(run).summary == "No epoch is done yet: there is nothing to judge."

@@ -47,6 +47,8 @@ def test_the_card_has_a_sentence_and_a_button_per_finding(run: runs.RunInfo) -> 
     assert "Underfitting: only 50.0 %" in card and 'data-name="underfitting"' in card
     assert "Train twice as long →" in card and "tl-error" in card
     assert diagnosis_card.card(run, dataclasses.replace(snapshot_of(run), epoch_rows=[])) == ""
+    (run.path / "manifest.csv").unlink()
+    assert "tl-warning" in diagnosis_card.card(run, snapshot_of(run)), "the run can still be opened"
 
 
 def test_a_remedy_fills_the_form_with_the_runs_settings(

@@ -47,7 +47,7 @@ def diagnose_run(info: RunInfo, snapshot: Snapshot | None = None) -> Diagnosis:
     snapshot = snapshot or snapshot_of(info)
     if not snapshot.epoch_rows:
         return Diagnosis(str(info.path), info.name, "No epoch is done yet: there is nothing to judge.", ())
-    findings = diagnose(facts_of(info, snapshot), info.asked)
+    findings = diagnose(facts_of(info, snapshot), settings_of(info))
     return Diagnosis(str(info.path), info.name, _summary(findings, len(snapshot.epoch_rows)), findings)
 
 
@@ -89,13 +89,18 @@ def diagnose(facts: Facts, asked: TrainConfig) -> tuple[Finding, ...]:
     )
 
 
-def with_remedy(asked: TrainConfig, remedy: Remedy) -> TrainConfig:
+def settings_of(info: RunInfo) -> TrainConfig:
+    """The settings that a remedy is put into: as they were given, or what recipe `auto` made of them."""
+    return info.config if info.asked.recipe == "auto" else info.asked
+
+
+def with_remedy(settings: TrainConfig, remedy: Remedy) -> TrainConfig:
     """The settings of a run with a remedy in them.
 
     Raises:
         UsageError: They contradict each other.
     """
-    return dataclasses.replace(asked, **remedy.settings)
+    return dataclasses.replace(settings, **remedy.settings)
 
 
 def _fits(remedy: Remedy | None, asked: TrainConfig) -> bool:

@@ -10,9 +10,9 @@ from typing import Any
 import gradio as gr
 
 from tl_app import runs
-from tl_app.analysis.diagnosis import Diagnosis, diagnose_run, with_remedy
+from tl_app.analysis.diagnosis import Diagnosis, diagnose_run, settings_of, with_remedy
 from tl_app.analysis.symptoms import Finding
-from tl_app.errors import UsageError
+from tl_app.errors import UsageError, UserError
 from tl_app.references import located
 from tl_app.runs import RunInfo
 from tl_app.snapshot import Snapshot
@@ -38,7 +38,10 @@ def card(info: RunInfo, snapshot: Snapshot) -> str:
     """The findings, worst first; while a run is being trained there is nothing to say yet."""
     if info.is_running or not snapshot.epoch_rows:
         return ""
-    found = diagnose_run(info, snapshot)
+    try:
+        found = diagnose_run(info, snapshot)
+    except UserError as error:  # a manifest that is gone; the run can still be opened
+        return markup.message(str(error), "warning")
     head = f'<div class="tl-run-head"><h4>Diagnosis</h4><span>{markup.text(found.summary)}</span></div>'
     return f'<div class="tl-card tl-diagnosis">{head}{"".join(map(_row, found.findings))}</div>'
 
@@ -65,7 +68,7 @@ def fill(work: Workspace, name: str, code: str, source: str) -> tuple[Any, ...]:
     loading.wait()
     info = runs.open_run(name, work.runs_dir)
     found = diagnose_run(info)
-    config = located(with_remedy(info.asked, _remedy(found, code)), work.runs_dir)
+    config = located(with_remedy(settings_of(info), _remedy(found, code)), work.runs_dir)
     index = work.dataset(source) or work.last_dataset()
     classes = len(index.classes) if index is not None else len(info.classes)
     if source != info.config.data:

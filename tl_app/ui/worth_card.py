@@ -175,7 +175,7 @@ def card_of(standing: Standing | None) -> str:
 
 def table_of(result: WorthResult) -> str:
     """Every training with its time and its parameters; on a phone each becomes a card."""
-    labels = ("Photos", "Accuracy", "95 % interval", "Time", "Trained")
+    labels = ("Photos", "Accuracy", "95 %", "Time", "Trained")
     head = "".join(f'<th scope="col">{label}</th>' for label in ("Recipe", *labels))
     body = "".join(_row(each, labels) for each in result.trainings)
     caption = (
