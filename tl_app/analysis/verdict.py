@@ -86,8 +86,10 @@ def _unfreezing(at: dict[str, Trained]) -> str:
     seen = f"{RECIPES[best.recipe].lower()} {_percent(best)} against the head alone {_percent(head)}"
     if low > 0:
         return f"Unfreezing pays: {seen}, {_points(gain)} more ({_span(low, high)}){cost}."
-    if gain <= _NEGLIGIBLE:
+    if gain <= 0 or high <= _NEGLIGIBLE:
         return f"Unfreezing does not pay here: {seen} ({_span(low, high)}){cost}."
+    if gain <= _NEGLIGIBLE:
+        return f"Unfreezing shows no clear gain here: {seen} ({_span(low, high)}){cost}."
     unsure = f"Unfreezing may pay, but {best.val_images:,} validation photos cannot tell"
     return f"{unsure}: {seen} ({_span(low, high)}){cost}."
 

@@ -122,7 +122,7 @@ def table_of(compared: Sequence[ComparedRun]) -> str:
     headers = ["Run", *(label for label, _ in in_words(compared[0]))]
     head = "".join(f'<th scope="col">{markup.text(label)}</th>' for label in headers)
     return (
-        '<div class="tl-table tl-runs"><table><caption>Side by side</caption>'
+        '<div class="tl-table tl-runs tl-wide"><table><caption>Side by side</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, compared))}</tbody></table></div>"
         f'<p class="tl-fine">{markup.text(_FINE)}</p>'
     )

@@ -183,7 +183,7 @@ def table_of(result: WorthResult) -> str:
         f"{words.plural(result.val_images, 'validation photo')}"
     )
     return (
-        f'<div class="tl-table tl-runs"><table><caption>{markup.text(caption)}</caption>'
+        f'<div class="tl-table tl-runs tl-wide"><table><caption>{markup.text(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         f'<p class="tl-fine">{markup.text(_SAME)}</p>'
     )
