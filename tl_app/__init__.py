@@ -13,6 +13,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tl_app.analysis.comparison import Comparison
+    from tl_app.analysis.diagnosis import Diagnosis
     from tl_app.api import (
         blend,
         extend,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from tl_app.errors import DataError, ResourceError, UsageError, UserError
     from tl_app.evaluation import EvaluationResult
     from tl_app.finding import RatesResult
-    from tl_app.insights import evaluate
+    from tl_app.insights import compare, diagnose, evaluate, worth
     from tl_app.jobs import Worker
     from tl_app.predictor import Prediction, Predictor
     from tl_app.presets import Preset
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from tl_app.results import TrainResult
     from tl_app.runs import RunInfo
     from tl_app.upkeep import list_presets, save_preset
+    from tl_app.worthwhile import WorthResult
 
 __version__ = "0.1.0"
 
@@ -52,8 +55,10 @@ _HOMES = {
         "api",
     ),
     **dict.fromkeys(("list_presets", "save_preset"), "upkeep"),
-    "evaluate": "insights",
+    **dict.fromkeys(("compare", "diagnose", "evaluate", "worth"), "insights"),
     "BlendResult": "blending",
+    "Comparison": "analysis.comparison",
+    "Diagnosis": "analysis.diagnosis",
     "TrainConfig": "config",
     **dict.fromkeys(("DataError", "ResourceError", "UsageError", "UserError"), "errors"),
     "EvaluationResult": "evaluation",
@@ -64,11 +69,14 @@ _HOMES = {
     "RatesResult": "finding",
     "RunInfo": "runs",
     "TrainResult": "results",
+    "WorthResult": "worthwhile",
 }
 
 __all__ = [
     "BlendResult",
+    "Comparison",
     "DataError",
+    "Diagnosis",
     "EvaluationResult",
     "Prediction",
     "Predictor",
@@ -82,8 +90,11 @@ __all__ = [
     "UsageError",
     "UserError",
     "Worker",
+    "WorthResult",
     "__version__",
     "blend",
+    "compare",
+    "diagnose",
     "evaluate",
     "extend",
     "inspect",
@@ -98,6 +109,7 @@ __all__ = [
     "resume",
     "save_preset",
     "train",
+    "worth",
 ]
 
 

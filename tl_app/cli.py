@@ -22,7 +22,7 @@ import typer
 from tl_app import api, cli_cache, cli_insights, rows, upkeep
 from tl_app.config import TrainConfig
 from tl_app.errors import UserError
-from tl_app.fields import with_one_stage
+from tl_app.fields import with_joined_shares, with_one_stage
 from tl_app.memory import keep_memory
 from tl_app.options import Data, Device, Json, Run, RunsDir, help_of, import_torch, printed, train_signature
 
@@ -62,7 +62,7 @@ def run(arguments: list[str]) -> int:
     """
     as_json = "--json" in arguments
     try:
-        arguments = with_one_stage(arguments)
+        arguments = with_joined_shares(with_one_stage(arguments))
         # A command returns None or, when training was stopped, _STOPPED; a number comes from typer itself.
         outcome = app(arguments, prog_name="tl-app", standalone_mode=False)
         if outcome == 130:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from tl_app import insights
-from tl_app.options import Device, Json, Run, RunsDir, import_torch, printed
+from tl_app.fields import whole_numbers
+from tl_app.options import Device, Json, Run, RunsDir, help_of, import_torch, printed
 
 
 def evaluate(
@@ -29,4 +30,75 @@ def evaluate(
     printed(json, work, terminal.show_evaluation)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (evaluate,)
+def diagnose(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Say in plain words what is wrong with a run, and what to try next."""
+    from tl_app import terminal_verdicts
+
+    printed(json, lambda: insights.diagnose(run, runs_dir=runs_dir), terminal_verdicts.show_diagnosis)
+
+
+def compare(
+    run: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN...", help="Two to eight runs, by name or path.")
+    ],
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Put runs side by side, and say whether one is really better than another."""
+    from tl_app import terminal, terminal_verdicts
+
+    def work() -> Any:
+        import_torch()
+        with terminal.TrainDisplay() as display:
+            return insights.compare(*run, runs_dir=runs_dir, on_progress=display.comparing)
+
+    printed(json, work, terminal_verdicts.show_comparison)
+
+
+def worth(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA|RUN", help="Photos, or a run whose photos and settings are used.")
+    ],
+    shares: Annotated[
+        str,
+        typer.Option(metavar="PERCENT...", help="Of the training photos of each class, such as 25 50 100."),
+    ] = "25 50 100",
+    epochs: Annotated[int, typer.Option(help="Of every training, the same for all.", min=1, max=1000)] = 10,
+    backbone: Annotated[str | None, typer.Option(help=help_of("backbone"), show_default="auto")] = None,
+    weights: Annotated[str | None, typer.Option(help=help_of("weights"), show_default="default")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help=help_of("image_size"), show_default="automatic")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help=help_of("seed"), show_default="0")] = None,
+    device: Annotated[str | None, typer.Option(help=help_of("device"), show_default="auto")] = None,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Say whether transfer was worth it: four recipes with growing parts of the photos, and a chart in words."""
+    from tl_app import terminal, terminal_verdicts
+
+    named = {
+        "backbone": backbone,
+        "weights": weights,
+        "image_size": image_size,
+        "seed": seed,
+        "device": device,
+    }
+    settings: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+
+    def work() -> Any:
+        import_torch()
+        with terminal.TrainDisplay() as display:
+            return insights.worth(
+                data,
+                shares=whole_numbers(shares),
+                epochs=epochs,
+                on_event=display.show,
+                runs_dir=runs_dir,
+                **settings,
+            )
+
+    printed(json, work, terminal_verdicts.show_worth)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (evaluate, diagnose, compare, worth)

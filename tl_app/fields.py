@@ -79,3 +79,28 @@ def with_one_stage(arguments: list[str]) -> list[str]:
         ):
             whole.append("1")
     return whole
+
+
+def with_joined_shares(arguments: list[str]) -> list[str]:
+    """``--shares 25 50 100`` is one value: options with as many values as one likes are nothing that typer knows."""
+    whole: list[str] = []
+    joining = False
+    for argument in arguments:
+        if joining and argument.rstrip(",%").isdecimal() and whole[-1] != "--shares":
+            whole[-1] += f" {argument}"
+        else:
+            joining = argument == "--shares" or (joining and whole[-1] == "--shares")
+            whole.append(argument)
+    return whole
+
+
+def whole_numbers(text: str) -> list[int]:
+    """The whole numbers in a text, apart by spaces or commas, with or without a percent sign.
+
+    Raises:
+        UsageError: Something else is among them.
+    """
+    parts = text.replace(",", " ").replace("%", " ").split()
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise UsageError(f"Shares are '{text}'.", "Allowed: whole numbers from 1 to 100, such as 25 50 100.")
+    return [int(part) for part in parts]

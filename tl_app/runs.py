@@ -259,6 +259,11 @@ def open_run(run: str | Path, runs_dir: Path) -> RunInfo:
     )
 
 
+def is_run(name: str | Path, runs_dir: Path) -> bool:
+    """Whether :func:`open_run` would find a run of that name or path."""
+    return _is_run(runs_dir / name) or _is_run(Path(name))
+
+
 def delete_run(info: RunInfo) -> None:
     """Removes a run's folder.
 

@@ -17,6 +17,7 @@ from tl_app import resources
 from tl_app.errors import ResourceError
 from tl_app.ui import (
     data_tab,
+    diagnosis_card,
     first_answer,
     loading,
     preset_bar,
@@ -27,6 +28,7 @@ from tl_app.ui import (
     theme,
     train_tab,
     try_tab,
+    worth_card,
 )
 from tl_app.ui.blocks import html
 from tl_app.ui.data_tab import DataTab
@@ -48,6 +50,7 @@ _TITLES = {
     **preview.TITLES,
     **try_tab.TITLES,
     **runs_tab.TITLES,
+    **worth_card.TITLES,
     **storage.TITLES,
 }
 
@@ -100,6 +103,7 @@ def launch(
     finally:
         work.prober.stop()
         work.finder.stop()
+        work.weigher.make_way()
         work.worker.close()
 
 
@@ -146,6 +150,7 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
                 trial = try_tab.build(work)
             with gr.Tab("Runs", id="runs") as runs_page:
                 stored = runs_tab.build(work)
+                weighing = worth_card.lay_out()
                 kept = storage.build()
         _explain_buttons()
         clock = gr.Timer(_TICK_SECONDS)
@@ -154,6 +159,9 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
         _wire_clock(demo, clock, data, train, tabs)
         _wire_trial(train, trial, stored, tabs, try_page)
         _wire_runs(data, train, stored, kept, tabs, runs_page)
+        _wire_remedies(data, train, stored, tabs)
+        study = worth_card.bind(weighing, work, data.source, train.settings.form)
+        runs_page.select(study.draw, None, weighing.shown, queue=False, show_progress="hidden")
     for event in (
         demo.fns.values()
     ):  # of this page, not of a public API: the page is a third lighter without its manual
@@ -252,7 +260,7 @@ def _wire_runs(
 ) -> None:
     """The list of runs and what is stored are read when their tab opens; resuming goes on at the Train tab."""
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-    page.select(stored.acts.refresh, stored.open_name, stored.listed, **quiet)
+    page.select(stored.acts.refresh, stored.known, stored.listed, **quiet)
     page.select(storage.show, None, kept.shown, **quiet)
 
     @toasts
@@ -274,6 +282,19 @@ def _wire_runs(
     for button, act in ((stored.more.go_on, go_on), (stored.more.unfreeze, unfreeze)):
         extended = button.click(act, asked, train.live, show_progress="hidden")
         extended.success(_go_to("train"), None, tabs, show_progress="hidden")
+
+
+def _wire_remedies(data: DataTab, train: TrainTab, stored: RunsTab, tabs: gr.Tabs) -> None:
+    """A remedy of the opened run's diagnosis goes into the form, with the run's other settings."""
+
+    @toasts
+    def fill(name: str, source: str, event: gr.EventData) -> tuple[Any, ...]:
+        code = str((event._data or {}).get("name", ""))
+        return diagnosis_card.fill(train.acts.work, runs_tab.checked(name), code, source)
+
+    asked = [stored.open_name, data.source]
+    filled = stored.diagnosis.select(fill, asked, train.settings.all, show_progress="hidden")
+    filled.success(_go_to("train"), None, tabs, queue=False, show_progress="hidden")
 
 
 def _skips(outputs: list[Any]) -> list[Any]:

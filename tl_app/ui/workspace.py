@@ -11,7 +11,7 @@ import contextlib
 import json
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,8 @@ from tl_app.snapshot import Snapshot, snapshot_of
 from tl_app.ui import loading, manners
 from tl_app.ui.finder import Finder
 from tl_app.ui.prober import Prober
+from tl_app.ui.weigher import Weigher
+from tl_app.worthwhile import study_of
 
 if TYPE_CHECKING:
     from tl_app.predictor import Predictor
@@ -50,6 +52,7 @@ class Workspace:
         self.worker = Worker(runs_dir, before_job=manners.step_aside)
         self.prober = Prober(self.running)
         self.finder = Finder(self.running)
+        self.weigher = Weigher()
         self._lock = threading.Lock()
         self._datasets: collections.OrderedDict[str, DatasetIndex] = collections.OrderedDict()
         self._predictors: collections.OrderedDict[tuple[str, ...], Predictor] = collections.OrderedDict()
@@ -97,8 +100,7 @@ class Workspace:
         """
         index = self._index(config)
         loading.wait()
-        self.prober.make_way()
-        self.finder.make_way()
+        self._make_way()
         _rest_after(self.worker.start(config, name=name, index=index))
 
     def resume(self, run: Path) -> None:
@@ -108,8 +110,7 @@ class Workspace:
             UserError: It cannot be resumed, or another run is being trained.
         """
         loading.wait()
-        self.prober.make_way()
-        self.finder.make_way()
+        self._make_way()
         _rest_after(self.worker.resume(run))
 
     def find_rate(self, config: TrainConfig) -> None:
@@ -122,7 +123,26 @@ class Workspace:
         config = located(config, self.runs_dir)
         index = self._index(config) or scanned(config, None)
         self.prober.make_way()
+        self.weigher.make_way()
         self.finder.start(config, index)
+
+    def weigh(self, config: TrainConfig, shares: Sequence[int], epochs: int) -> None:
+        """Finds out in the background what transfer is worth for these photos.
+
+        Raises:
+            UserError: A study is under way, or settings or photos do not fit.
+        """
+        loading.wait()
+        index = self._index(config) or scanned(config, None)
+        plan = study_of(config, index, self.runs_dir, shares, epochs)
+        self.prober.make_way()
+        self.finder.make_way()
+        self.weigher.start(plan)
+
+    def _make_way(self) -> None:
+        """Stops what goes on in the background, for a training."""
+        for other in (self.prober, self.finder, self.weigher):
+            other.make_way()
 
     def _index(self, config: TrainConfig) -> DatasetIndex | None:
         """The photos as they were scanned, when the config would split them in the same way."""
@@ -141,8 +161,7 @@ class Workspace:
             UserError: It cannot be extended, or another run is being trained.
         """
         loading.wait()
-        self.prober.make_way()
-        self.finder.make_way()
+        self._make_way()
         _rest_after(self.worker.extend(run, epochs=epochs, unfreeze=unfreeze))
 
     def running(self) -> str:
