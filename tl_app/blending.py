@@ -21,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tl_app import history, runs, words
+from tl_app.analysis.labelled import open_photos
 from tl_app.data.index import DatasetIndex, relocate
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import checkpoints, setup
@@ -29,7 +30,6 @@ from tl_app.engine.checkpoints import LAST, START
 from tl_app.engine.device import move, resolve_device
 from tl_app.engine.evaluate import evaluate, to_input
 from tl_app.errors import UsageError
-from tl_app.evaluation import open_photos
 from tl_app.events import Combined, Finished, Notice
 from tl_app.files import write_atomically, write_json
 from tl_app.results import TrainResult

@@ -27,6 +27,7 @@ from tl_app.engine.device import move, precision_name, resolve_device, resolve_p
 from tl_app.engine.inference import Forward, compile_forward
 from tl_app.engine.joined import Joined
 from tl_app.engine.setup import empty_network
+from tl_app.engine.tapped import Tapped
 from tl_app.errors import PhotoError, UsageError
 from tl_app.runs import RunInfo
 
@@ -84,6 +85,7 @@ class Predictor:
         self.device, self.precision, self.flip = device, precision, flip
         self._costs: tuple[float, float] | None = None
         self._forward: Forward | None = None
+        self._tapped = Tapped(network)
         self._compiling = threading.Lock()
         self._joined = Joined(lambda images: self._compiled(1)(images).float().cpu(), _BATCH)
 
@@ -144,14 +146,19 @@ class Predictor:
         Raises:
             ResourceError: Memory does not suffice for one photo.
         """
-        return self._joined(images)
+        return self.outputs(images)[1]
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features in front of the head, float32 (B, D), and :meth:`logits`, of one pass."""
+        both = self._joined(images)
+        return both[:, : self._tapped.features], both[:, self._tapped.features :].contiguous()
 
     def _compiled(self, images: int) -> Forward:
         """The network's fastest form; made when it is first needed, for so many images."""
         with self._compiling:
             if self._forward is None:
                 self._forward = compile_forward(
-                    self.network,
+                    self._tapped,
                     self.preprocessing,
                     device=self.device,
                     precision=precision_name(self.precision),
