@@ -30,19 +30,9 @@ LAYERS: list[set[str]] = [
     {"backbones", "references", "results", "runs"},
     {"transfer"},
     {"engine"},
-    {"history", "presets", "reproduce", "locks", "snapshot", "plots", "preview"},
-    {
-        "analysis",
-        "predictor",
-        "evaluation",
-        "extending",
-        "finding",
-        "jobs",
-        "probing",
-        "decisions",
-        "blending",
-    },
-    {"api", "insights", "upkeep", "options", "rows", "terminal"},
+    {"history", "presets", "reproduce", "locks", "snapshot", "predictor", "plots", "plots_runs", "preview"},
+    {"analysis", "evaluation", "extending", "finding", "jobs", "probing", "decisions", "blending"},
+    {"api", "insights", "upkeep", "options", "rows", "terminal", "terminal_verdicts"},
     {"cli", "cli_cache", "cli_insights", "ui"},
     {"__main__", "__init__"},
 ]
@@ -57,6 +47,7 @@ NO_TORCH_AT_THE_TOP = {
     "finding",
     "extending",
     "plots",
+    "plots_runs",
     "presets",
     "options",
     "cli",
@@ -70,6 +61,7 @@ NO_TORCH_AT_THE_TOP = {
     "runs",
     "snapshot",
     "terminal",
+    "terminal_verdicts",
     "words",
 }
 
@@ -124,7 +116,7 @@ def test_gradio_is_for_the_page_only_and_torch_comes_late(path: Path) -> None:
     roots = {name.split(".")[0] for name in _imports(tree)}
     if own != "ui":
         assert "gradio" not in roots
-    if own not in ("ui", "plots"):
+    if own not in ("ui", "plots", "plots_runs"):
         assert "plotly" not in roots
     if own in NO_TORCH_AT_THE_TOP or own == "ui":
         assert not {"torch", "torchvision"} & {name.split(".")[0] for name in _top_level(tree)}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tl_app.errors import DataError, ResourceError, UsageError, UserError
     from tl_app.evaluation import EvaluationResult
     from tl_app.finding import RatesResult
-    from tl_app.insights import evaluate
+    from tl_app.insights import compare, diagnose, evaluate
     from tl_app.jobs import Worker
     from tl_app.predictor import Prediction, Predictor
     from tl_app.presets import Preset
@@ -52,7 +52,7 @@ _HOMES = {
         "api",
     ),
     **dict.fromkeys(("list_presets", "save_preset"), "upkeep"),
-    "evaluate": "insights",
+    **dict.fromkeys(("compare", "diagnose", "evaluate"), "insights"),
     "BlendResult": "blending",
     "TrainConfig": "config",
     **dict.fromkeys(("DataError", "ResourceError", "UsageError", "UserError"), "errors"),
@@ -84,6 +84,8 @@ __all__ = [
     "Worker",
     "__version__",
     "blend",
+    "compare",
+    "diagnose",
     "evaluate",
     "extend",
     "inspect",

@@ -29,4 +29,29 @@ def evaluate(
     printed(json, work, terminal.show_evaluation)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (evaluate,)
+def diagnose(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Say in plain words what is wrong with a run, and what to try next."""
+    from tl_app import terminal_verdicts
+
+    printed(json, lambda: insights.diagnose(run, runs_dir=runs_dir), terminal_verdicts.show_diagnosis)
+
+
+def compare(
+    run: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN...", help="Two to eight runs, by name or path.")
+    ],
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Put runs side by side, and say whether one is really better than another."""
+    from tl_app import terminal, terminal_verdicts
+
+    def work() -> Any:
+        import_torch()
+        with terminal.TrainDisplay() as display:
+            return insights.compare(*run, runs_dir=runs_dir, on_progress=display.comparing)
+
+    printed(json, work, terminal_verdicts.show_comparison)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (evaluate, diagnose, compare)

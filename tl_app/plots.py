@@ -73,10 +73,10 @@ def curves(snapshot: Curves, *, height: int = 520) -> dict[str, Any]:
         *_epoch_traces(rows),
         *_best_traces(rows, snapshot.best_epoch),
     ]
-    layout = _layout(height, uirevision=snapshot.run)
+    layout = plain_layout(height, uirevision=snapshot.run)
     layout["xaxis"] |= {"anchor": "y2", "title": {"text": "Epoch", "standoff": 8}, "rangemode": "tozero"}
-    layout["yaxis"] = _axis(title="Loss", domain=[0.54, 1.0], rangemode="tozero")
-    layout["yaxis2"] = _axis(title="Accuracy", domain=[0.0, 0.46], tickformat=".0%")
+    layout["yaxis"] = plain_axis(title="Loss", domain=[0.54, 1.0], rangemode="tozero")
+    layout["yaxis2"] = plain_axis(title="Accuracy", domain=[0.0, 0.46], tickformat=".0%")
     if not rows:
         layout["yaxis2"]["range"] = [0, 1]
     marks = _boundaries(snapshot)
@@ -92,19 +92,19 @@ def class_counts(index: Counted) -> dict[str, Any]:
     totals = [sum(row.values()) for row in counts.values()]
     splits = [s for s in _SPLIT_COLOURS if any(row.get(s) for row in counts.values())]
     data = [*(_split_bars(counts, classes, split) for split in splits), _bar_ends(totals)]
-    layout = _layout(height=56 + 26 * max(2, len(classes)), uirevision="classes")
+    layout = plain_layout(height=56 + 26 * max(2, len(classes)), uirevision="classes")
     layout |= {"barmode": "stack", "bargap": 0.4, "hovermode": "closest", "dragmode": False}
     layout["margin"] = {"l": 8, "r": 8, "t": 36, "b": 12}
     layout["legend"] |= {"traceorder": "normal", "y": 1.0}
     # Every bar ends in its number; the list may be longer than the screen, and an axis at its end is of no use.
     layout["xaxis"] = {"visible": False, "range": [0, 1.18 * max(totals, default=1)], "fixedrange": True}
-    layout["yaxis"] = _axis() | {
+    layout["yaxis"] = plain_axis() | {
         "range": [len(classes) - 0.5, -0.5],
         "fixedrange": True,
         "showgrid": False,
         "tickmode": "array",
         "tickvals": list(range(len(classes))),
-        "ticktext": [_shorten(name) for name in classes],
+        "ticktext": [shortened(name) for name in classes],
     }
     return {"data": data, "layout": layout}
 
@@ -128,14 +128,14 @@ def rate_curve(
                 "hovertemplate": "%{x:.1e}<extra></extra>",
             }
         )
-    layout = _layout(height=280, uirevision="rates")
+    layout = plain_layout(height=280, uirevision="rates")
     layout["xaxis"] |= {
         "type": "log",
         "title": {"text": "Learning rate, head", "standoff": 8},
         "exponentformat": "e",
     }
     # An exploded loss at the right end would press everything else flat.
-    layout["yaxis"] = _axis(title="Loss", range=[0, 1.3 * max(smoothed[: len(smoothed) // 2 + 1])])
+    layout["yaxis"] = plain_axis(title="Loss", range=[0, 1.3 * max(smoothed[: len(smoothed) // 2 + 1])])
     return {"data": data, "layout": layout}
 
 
@@ -239,7 +239,7 @@ def _best_traces(rows: Sequence[EpochDone], best_epoch: int) -> list[dict[str, A
 
 def _line(name: str, x: Sequence[float], y: Sequence[float], *, width: float) -> dict[str, Any]:
     line = {"color": TRAIN, "width": width}
-    return {"type": "scatter", "mode": "lines", "name": name, "x": list(x), "y": _finite(y), "line": line}
+    return {"type": "scatter", "mode": "lines", "name": name, "x": list(x), "y": finite(y), "line": line}
 
 
 def _points(name: str, x: Sequence[float], y: Sequence[float], colour: str, symbol: str) -> dict[str, Any]:
@@ -249,7 +249,7 @@ def _points(name: str, x: Sequence[float], y: Sequence[float], colour: str, symb
         "name": name,
         "legendgroup": name,
         "x": list(x),
-        "y": _finite(y),
+        "y": finite(y),
         "line": {"color": colour, "width": 2},
         "marker": {"color": colour, "symbol": symbol, "size": 7},
         "hovertemplate": "%{y:.4f}",
@@ -270,7 +270,7 @@ def _split_bars(counts: dict[str, dict[str, int]], classes: list[str], split: st
         "name": _SPLIT_NAMES[split],
         "x": [counts[name].get(split, 0) for name in classes],
         "y": list(range(len(classes))),  # numbers: two long names may shorten to the same text
-        "customdata": [_escape(name) for name in classes],
+        "customdata": [escaped(name) for name in classes],
         "marker": {"color": _SPLIT_COLOURS[split]},
         "hovertemplate": "%{customdata}: %{x}",
     }
@@ -290,7 +290,7 @@ def _bar_ends(totals: list[int]) -> dict[str, Any]:
     }
 
 
-def _finite(values: Sequence[float]) -> list[float | None]:
+def finite(values: Sequence[float]) -> list[float | None]:
     """Rounded for the wire; NaN and infinity become gaps, since JSON has neither."""
     return [round(v, 5) if math.isfinite(v) else None for v in values]
 
@@ -311,10 +311,11 @@ def _boundary_line(x: float) -> dict[str, Any]:
 
 def _boundary_label(x: float, text: str) -> dict[str, Any]:
     place = {"x": x, "xref": "x", "y": 0.5, "yref": "paper", "xanchor": "left", "yanchor": "middle"}
-    return place | {"text": _escape(text), "showarrow": False, "font": {"size": 11}}
+    return place | {"text": escaped(text), "showarrow": False, "font": {"size": 11}}
 
 
-def _layout(height: int, *, uirevision: str) -> dict[str, Any]:
+def plain_layout(height: int, *, uirevision: str) -> dict[str, Any]:
+    """What all figures have in common; ``uirevision`` names what a reader's zoom belongs to."""
     return {
         "height": height,
         "autosize": True,
@@ -329,20 +330,22 @@ def _layout(height: int, *, uirevision: str) -> dict[str, Any]:
         },
         "hovermode": "x unified",
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
-        "xaxis": _axis(),
+        "xaxis": plain_axis(),
     }
 
 
-def _axis(*, title: str = "", **extra: Any) -> dict[str, Any]:
+def plain_axis(*, title: str = "", **extra: Any) -> dict[str, Any]:
+    """An axis without a line at zero, with more of plotly's properties where they are given."""
     axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True}
     return axis | ({"title": {"text": title, "standoff": 8}} if title else {}) | extra
 
 
-def _shorten(name: str, most: int = 24) -> str:
-    return _escape(name if len(name) <= most else name[: most - 1] + "…")
+def shortened(name: str, most: int = 24) -> str:
+    """A name that a legend or an axis has room for, escaped."""
+    return escaped(name if len(name) <= most else name[: most - 1] + "…")
 
 
-def _escape(text: str) -> str:
+def escaped(text: str) -> str:
     """Plotly reads a little HTML in its texts; a folder's name must not become a tag."""
     text = text.encode("utf-8", "replace").decode()  # a file name may hold bytes that are no characters
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -53,6 +53,7 @@ class Snapshot:
         phase_starts: Epochs done when each phase began, with its freezing depth.
         phase_first_epoch: Epochs done when the phase under way began.
         extended_after: Epochs done when a finished run went on for more of the same.
+        rolled_back: How often the loss was not a number, and training went back.
     """
 
     version: int = 0
@@ -95,6 +96,7 @@ class Snapshot:
     phase_starts: list[tuple[int, int]] = field(default_factory=list)
     phase_first_epoch: int = 0
     extended_after: list[int] = field(default_factory=list)
+    rolled_back: int = 0
     notices: list[Notice] = field(default_factory=list)
     started_at: float = field(default_factory=time.time)
 
@@ -213,6 +215,7 @@ class Snapshot:
         else:
             self.combined = None
         if event.reason != "resumed":
+            self.rolled_back += 1
             self.notices.append(Notice(f"Back to step {event.step}: {event.reason}.", "warning"))
 
 

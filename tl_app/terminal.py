@@ -93,6 +93,10 @@ class TrainDisplay:
         """Blends measured so far."""
         self._to("measuring blends", done, total)
 
+    def comparing(self, done: int, total: int) -> None:
+        """Runs measured so far."""
+        self._to("measuring runs", done, total)
+
     def _epoch(self, event: events.EpochDone) -> None:
         self._console.print(  # 80 columns, so that it stays one line
             f"epoch {event.epoch:3d}  train loss {event.train_loss:.3f}, {words.percent(event.train_accuracy)}  "

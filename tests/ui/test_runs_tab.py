@@ -37,10 +37,11 @@ def run(home: Path, photos: Path) -> str:
 
 
 def test_runs_are_listed_with_what_matters(acts: runs_tab._Acts, run: str):
-    table, choice = acts.refresh("")
+    table, choice, compared = acts.refresh("")
     for text in (run, "interrupted", "resnet18", "Partial, depth 2", "photos"):
         assert text in table
-    assert choice["choices"] == [run]
+    assert choice["choices"] == compared["choices"] == [run]
+    assert acts.refresh("", [run, "gone"])[2]["value"] == [run]
 
 
 def test_without_runs_the_tab_says_what_they_are(acts: runs_tab._Acts):

@@ -17,6 +17,7 @@ from tl_app import resources
 from tl_app.errors import ResourceError
 from tl_app.ui import (
     data_tab,
+    diagnosis_card,
     first_answer,
     loading,
     preset_bar,
@@ -252,7 +253,7 @@ def _wire_runs(
 ) -> None:
     """The list of runs and what is stored are read when their tab opens; resuming goes on at the Train tab."""
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-    page.select(stored.acts.refresh, stored.open_name, stored.listed, **quiet)
+    page.select(stored.acts.refresh, stored.known, stored.listed, **quiet)
     page.select(storage.show, None, kept.shown, **quiet)
 
     @toasts
@@ -274,6 +275,21 @@ def _wire_runs(
     for button, act in ((stored.more.go_on, go_on), (stored.more.unfreeze, unfreeze)):
         extended = button.click(act, asked, train.live, show_progress="hidden")
         extended.success(_go_to("train"), None, tabs, show_progress="hidden")
+
+    _wire_remedies(data, train, stored, tabs)
+
+
+def _wire_remedies(data: DataTab, train: TrainTab, stored: RunsTab, tabs: gr.Tabs) -> None:
+    """A remedy of the opened run's diagnosis goes into the form, with the run's other settings."""
+
+    @toasts
+    def fill(name: str, source: str, event: gr.EventData) -> tuple[Any, ...]:
+        code = str((event._data or {}).get("name", ""))
+        return diagnosis_card.fill(train.acts.work, runs_tab.checked(name), code, source)
+
+    asked = [stored.open_name, data.source]
+    filled = stored.diagnosis.select(fill, asked, train.settings.all, show_progress="hidden")
+    filled.success(_go_to("train"), None, tabs, queue=False, show_progress="hidden")
 
 
 def _skips(outputs: list[Any]) -> list[Any]:

@@ -14,9 +14,10 @@ from tl_app.errors import UsageError
 from tl_app.runs import RunInfo
 from tl_app.snapshot import snapshot_of
 from tl_app.transfer.extensions import Extension, describe
-from tl_app.ui import blend_panel, downloads, form, markup, more, status, theme
+from tl_app.ui import blend_panel, compare_panel, diagnosis_card, downloads, form, markup, more, status, theme
 from tl_app.ui.blend_panel import BlendPanel
 from tl_app.ui.blocks import figure, html
+from tl_app.ui.compare_panel import ComparePanel
 from tl_app.ui.more import More
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace
@@ -35,6 +36,7 @@ TITLES = {
     "tl-really-delete": "Deletes the run's folder with its models. This cannot be undone.",
     "tl-cancel-delete": "Keeps the run.",
     **blend_panel.TITLES,
+    **compare_panel.TITLES,
 }
 
 
@@ -46,7 +48,9 @@ class RunsTab:
     use: gr.Button
     resume: gr.Button
     more: More
-    listed: list[Any]  # outputs of `refresh`
+    diagnosis: gr.HTML
+    known: list[Any]  # inputs of `refresh`
+    listed: list[Any]  # its outputs
     acts: _Acts
 
 
@@ -66,23 +70,37 @@ class _Parts:
     really: gr.Button
     cancel: gr.Button
     card: gr.HTML
+    diagnosis: gr.HTML
     curves: gr.HTML
     more: More
     notices: gr.HTML
     blend: BlendPanel
+    compare: ComparePanel
     command: gr.Textbox
     python: gr.Textbox
     settings: gr.HTML
 
     @property
+    def known(self) -> list[Any]:
+        return [self.open_name, self.compare.choice]
+
+    @property
     def listed(self) -> list[Any]:
-        return [self.table, self.choice]
+        return [self.table, self.choice, self.compare.choice]
 
     @property
     def opened(self) -> list[Any]:
         files = [self.csv, self.preset, self.script]
         buttons = [self.use, self.resume, *files, self.delete, self.confirm]
-        shown = [self.card, self.curves, self.notices, self.command, self.python, self.settings]
+        shown = [
+            self.card,
+            self.diagnosis,
+            self.curves,
+            self.notices,
+            self.command,
+            self.python,
+            self.settings,
+        ]
         return [self.open_name, self.panel, *buttons, *self.more.shown, *shown]
 
 
@@ -96,14 +114,17 @@ def build(work: Workspace) -> RunsTab:
     picked = parts.choice.input(acts.open, parts.choice, opened, **quick)
     parts.delete.click(acts.ask, parts.open_name, [parts.delete, parts.confirm, parts.really], **quick)
     parts.cancel.click(acts.keep, None, [parts.delete, parts.confirm], **quick)
-    parts.really.click(acts.delete, parts.open_name, [*parts.listed, *opened], **quick)
+    parts.really.click(acts.delete, parts.known, [*parts.listed, *opened], **quick)
     kept = blend_panel.bind(parts.blend, work, parts.open_name, [chosen, picked])
-    kept.success(acts.refresh, parts.open_name, parts.listed, **quick)
+    kept.success(acts.refresh, parts.known, parts.listed, **quick)
+    compare_panel.bind(parts.compare, work)
     return RunsTab(
         open_name=parts.open_name,
         use=parts.use,
         resume=parts.resume,
         more=parts.more,
+        diagnosis=parts.diagnosis,
+        known=parts.known,
         listed=parts.listed,
         acts=acts,
     )
@@ -138,6 +159,7 @@ def _lay_out() -> _Parts:
             cancel = gr.Button("Cancel", elem_id="tl-cancel-delete")
         card = html(elem_id="tl-opened-card")
         further = more.build("run")
+        diagnosis = diagnosis_card.lay_out()
         curves = figure(
             label="Loss and accuracy of the opened run",
             hint="This run has no steps yet.",
@@ -167,6 +189,7 @@ def _lay_out() -> _Parts:
                 )
             with gr.Column(min_width=320):
                 settings = html(elem_id="tl-opened-settings")
+    compare = compare_panel.lay_out()
     return _Parts(
         open_name=open_name,
         table=table,
@@ -182,10 +205,12 @@ def _lay_out() -> _Parts:
         really=really,
         cancel=cancel,
         card=card,
+        diagnosis=diagnosis,
         curves=curves,
         more=further,
         notices=notices,
         blend=blend,
+        compare=compare,
         command=command,
         python=python,
         settings=settings,
@@ -198,12 +223,12 @@ class _Acts:
 
     work: Workspace
 
-    def refresh(self, opened: str) -> tuple[Any, ...]:
+    def refresh(self, opened: str, compared: list[str] | None = None) -> tuple[Any, ...]:
         """The list as it is now."""
         found = runs.list_runs(self.work.runs_dir)
         names = [info.name for info in found]
         choice = gr.update(choices=names, value=opened if opened in names else None)
-        return table_of(found, opened), choice
+        return table_of(found, opened), choice, compare_panel.choices(names, compared)
 
     @toasts
     def row_chosen(self, event: gr.EventData) -> tuple[Any, ...]:
@@ -223,12 +248,12 @@ class _Acts:
         return gr.update(interactive=True), gr.update(visible=False)
 
     @toasts
-    def delete(self, name: str) -> tuple[Any, ...]:
+    def delete(self, name: str, compared: list[str] | None = None) -> tuple[Any, ...]:
         info = runs.open_run(name, self.work.runs_dir)
         runs.delete_run(info)
         self.work.forget(info.path)
         gr.Info(f"Run {markup.text(name)} is deleted.")
-        return (*self.refresh(""), *_closed())
+        return (*self.refresh("", compared), *_closed())
 
     def _opened(self, name: str) -> tuple[Any, ...]:
         if not name:
@@ -251,6 +276,7 @@ class _Acts:
                 depth=snapshot.frozen_stages,
             ),
             status.card(snapshot),
+            diagnosis_card.card(info, snapshot),
             plots.curves(snapshot) if snapshot.step_points or snapshot.epoch_rows else None,
             markup.notices(snapshot.notices),
             reproduce.command_of(info),
@@ -260,7 +286,7 @@ class _Acts:
 
 
 def _closed() -> tuple[Any, ...]:
-    return ("", gr.update(visible=False), *[gr.skip()] * 16)
+    return ("", gr.update(visible=False), *[gr.skip()] * 17)
 
 
 def table_of(found: list[RunInfo], opened: str = "") -> str:
