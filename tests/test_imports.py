@@ -24,6 +24,7 @@ LAYERS: list[set[str]] = [
         "caches",
         "memory",
         "plateau",
+        "tables",
         "words",
     },
     {"data"},
@@ -37,12 +38,13 @@ LAYERS: list[set[str]] = [
         "evaluation",
         "extending",
         "finding",
+        "folding",
         "jobs",
         "probing",
         "decisions",
         "blending",
     },
-    {"api", "insights", "upkeep", "options", "rows", "terminal"},
+    {"api", "insights", "upkeep", "options", "rows", "terminal", "terminal_insights"},
     {"cli", "cli_cache", "cli_insights", "ui"},
     {"__main__", "__init__"},
 ]
@@ -69,7 +71,9 @@ NO_TORCH_AT_THE_TOP = {
     "probing",
     "runs",
     "snapshot",
+    "tables",
     "terminal",
+    "terminal_insights",
     "words",
 }
 
