@@ -10,6 +10,7 @@ from PIL import Image
 
 from tl_app import runs
 from tl_app.analysis import answers as kept
+from tl_app.analysis import calibration
 from tl_app.analysis.answers import Answers
 from tl_app.analysis.labelled import labelled
 from tl_app.config import TrainConfig
@@ -72,6 +73,9 @@ def make_many_photos(folder: Path, classes: int, per_class: int, side: int = 72)
 
 
 def _answer(info: RunInfo, index: DatasetIndex, split: str, width: int, wrong: float) -> None:
+    model = checkpoints.model_id(info.path / "checkpoints")
+    assert model is not None
+    (info.path / runs.ANALYSIS).mkdir(exist_ok=True)
     rng = np.random.default_rng(len(split))
     photos, classes = index.used(split), len(index.classes)
     number = {label: place for place, label in enumerate(index.classes)}
@@ -93,7 +97,8 @@ def _answer(info: RunInfo, index: DatasetIndex, split: str, width: int, wrong: f
         features=features,
         split=split,
         left_out={},
+        model=model,
     )
-    model = checkpoints.model_id(info.path / "checkpoints")
-    assert model is not None
+    if split == "val":
+        calibration.write(info.path / runs.ANALYSIS, calibration.calibrated(model, labels, logits))
     kept._write(info, answers, kept._fingerprint(labelled(info, None, split), model))

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from tl_app.errors import DataError, ResourceError, UsageError, UserError
     from tl_app.evaluation import EvaluationResult
     from tl_app.finding import RatesResult
-    from tl_app.insights import compare, diagnose, evaluate
+    from tl_app.folding import FoldsResult
+    from tl_app.insights import compare, cross_validate, diagnose, evaluate
     from tl_app.jobs import Worker
     from tl_app.predictor import Prediction, Predictor
     from tl_app.presets import Preset
@@ -52,11 +53,12 @@ _HOMES = {
         "api",
     ),
     **dict.fromkeys(("list_presets", "save_preset"), "upkeep"),
-    **dict.fromkeys(("compare", "diagnose", "evaluate"), "insights"),
+    **dict.fromkeys(("compare", "cross_validate", "diagnose", "evaluate"), "insights"),
     "BlendResult": "blending",
     "TrainConfig": "config",
     **dict.fromkeys(("DataError", "ResourceError", "UsageError", "UserError"), "errors"),
     "EvaluationResult": "evaluation",
+    "FoldsResult": "folding",
     "Worker": "jobs",
     **dict.fromkeys(("Prediction", "Predictor"), "predictor"),
     "Preset": "presets",
@@ -70,6 +72,7 @@ __all__ = [
     "BlendResult",
     "DataError",
     "EvaluationResult",
+    "FoldsResult",
     "Prediction",
     "Predictor",
     "Preset",
@@ -85,6 +88,7 @@ __all__ = [
     "__version__",
     "blend",
     "compare",
+    "cross_validate",
     "diagnose",
     "evaluate",
     "extend",

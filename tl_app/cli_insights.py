@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from tl_app import insights
+from tl_app.errors import UsageError
+from tl_app.events import Progress
 from tl_app.options import Device, Json, Run, RunsDir, import_torch, printed
 
 
@@ -15,18 +17,36 @@ def evaluate(
     run: Run,
     data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="Other labelled photos.")] = None,
     split: Annotated[str | None, typer.Option(help="train, val, test or all; default: val.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(metavar="K", help="Cross-validate instead: train K times on other splits.")
+    ] = None,
     device: Device = "auto",
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
     """Measure a run on its validation photos, or on other labelled photos."""
-    from tl_app import terminal
+    from tl_app import terminal, terminal_insights
+
+    if folds is not None and (data is not None or split is not None or device != "auto"):
+        raise UsageError(
+            "--folds was given with other photos, a split or a device.", "It goes with a run alone."
+        )
 
     def work() -> Any:
         import_torch()
-        return insights.evaluate(run, data, split=split, device=device, runs_dir=runs_dir)
+        with terminal.TrainDisplay() as display:
+            if folds is not None:
+                return insights.cross_validate(run, folds, runs_dir=runs_dir, on_event=display.show)
 
-    printed(json, work, terminal.show_evaluation)
+            def report(done: int, total: int) -> None:
+                display.show(Progress("asking the model", done, total, "photos"))
+
+            return insights.evaluate(
+                run, data, split=split, device=device, runs_dir=runs_dir, on_progress=report
+            )
+
+    show = terminal_insights.show_evaluation if folds is None else terminal_insights.show_folds
+    printed(json, work, show)
 
 
 def diagnose(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:

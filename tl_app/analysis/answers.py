@@ -7,8 +7,10 @@ of the answers.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +26,11 @@ from tl_app.data.index import relocate
 from tl_app.data.store import PhotoStore
 from tl_app.engine import checkpoints
 from tl_app.engine.batches import Item, eval_batches
-from tl_app.errors import DataError, ResourceError
+from tl_app.errors import DataError
 from tl_app.files import write_atomically
 from tl_app.predictor import Predictor, load_run
-from tl_app.runs import RunInfo
+from tl_app.runs import ANALYSIS, RunInfo
 
-FOLDER = "analysis"  # in the run folder
 _FORMAT = 1
 _BATCH = 32
 _LARGEST = float(np.finfo(np.float16).max)
@@ -53,6 +54,7 @@ class Answers:
         features: float16 (N, D), pooled, in front of the head.
         split: ``train``, ``val``, ``test`` or ``all``.
         left_out: Photos that could not be used, with the reason.
+        model: Which best model they are of, as :func:`tl_app.engine.checkpoints.model_id` has it.
     """
 
     classes: tuple[str, ...]
@@ -64,6 +66,7 @@ class Answers:
     features: NDArray[np.float16]
     split: str
     left_out: dict[str, str]
+    model: str = ""
 
 
 def answers_of(
@@ -98,10 +101,14 @@ def answers_of(
         predictor = load_run(info, device)
         if checkpoints.model_id(info.path / "checkpoints") == model:  # else a better one came in between
             break
-    answers = computed(predictor, info, photos, on_progress)
+    assert model is not None
+    answers = dataclasses.replace(computed(predictor, info, photos, on_progress), model=model)
     if photos.own:
-        assert model is not None
-        _write(info, answers, _fingerprint(photos, model))
+        try:
+            _write(info, answers, _fingerprint(photos, model))
+        except OSError as error:  # a folder that can only be read costs the time to compute them again
+            text = f"The answers of run '{info.name}' could not be kept: {error.strerror or error}."
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
     return answers
 
 
@@ -156,14 +163,8 @@ def _write(info: RunInfo, answers: Answers, fingerprint: str) -> None:
     # One file, so that figures and names cannot come from two different times.
     content = save(tensors, {"fingerprint": fingerprint, "photos": json.dumps(values)})
     path = _file(info, answers.split)
-    try:
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, content)
-    except OSError as error:
-        raise ResourceError(
-            f"The answers of run '{info.name}' could not be kept: {error.strerror or error}.",
-            remedy="Free some space, or make the run's folder writable.",
-        ) from error
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, content)
 
 
 def _read(info: RunInfo, photos: Labelled, model: str) -> Answers | None:
@@ -192,8 +193,9 @@ def _read(info: RunInfo, photos: Labelled, model: str) -> Answers | None:
         features=features,
         split=photos.split,
         left_out=about["left_out"],
+        model=model,
     )
 
 
 def _file(info: RunInfo, split: str) -> Path:
-    return info.path / FOLDER / f"{split}.safetensors"
+    return info.path / ANALYSIS / f"{split}.safetensors"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,14 +116,15 @@ def fit_temperature(labels: Labels, logits: NDArray[np.float32]) -> float:
 
     def slope(heat: float) -> float:
         """Of N times the log loss, and of the prior, over the logarithm of the temperature."""
-        return heat - np.exp(-heat) * (_expected(scores, np.exp(-heat)) - own)
+        inverse = math.exp(-heat)
+        return heat - inverse * (_expected(scores, inverse) - own)
 
-    limit = float(np.log(_HOTTEST))
+    limit = math.log(_HOTTEST)
     low, high = (-limit, 0.0) if slope(0.0) > 0 else (0.0, limit)
     for _ in range(_STEPS):
         middle = (low + high) / 2
         low, high = (low, middle) if slope(middle) > 0 else (middle, high)
-    temperature = float(np.exp((low + high) / 2))
+    temperature = math.exp((low + high) / 2)
     if confidence_of(labels, logits, temperature).log_loss > confidence_of(labels, logits).log_loss:
         return 1.0
     return temperature

@@ -5,7 +5,6 @@ Knows nothing of how it is shown.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl_app.analysis import calibration
-from tl_app.analysis.answers import FOLDER, Answers, answers_of
+from tl_app.analysis.answers import Answers, answers_of
 from tl_app.analysis.calibration import Calibration
 from tl_app.analysis.metrics import Confidence, Metrics, confidence_of, confusion_of, measured
 from tl_app.analysis.mistakes import Judged, judged
 from tl_app.engine import checkpoints
-from tl_app.runs import RunInfo
+from tl_app.runs import ANALYSIS, RunInfo
 
 Report = Callable[[int, int], None]
 
@@ -60,16 +59,18 @@ def examine(info: RunInfo, split: str, on_progress: Report | None = None) -> Exa
         UserError: There is no model or no such split, or photos are gone.
     """
     while True:
-        model = model_of(info)
         answers = kept_answers(info, split, on_progress)
-        fitted = _calibration(info, model or "", answers, on_progress)
-        if model is not None and model == model_of(info):  # else a better one came in between
+        if answers.model == model_of(info):  # else a better one came in between
             break
+    fitted = calibration.read(info.path / ANALYSIS, answers.model)
+    if fitted is None:  # a run under way, or one that was killed: kept when it ends
+        val = answers if split == "val" else kept_answers(info, "val", on_progress)
+        fitted = calibration.calibrated(answers.model, val.labels, val.logits)
     metrics = measured(answers.labels, answers.logits, answers.classes, fitted.temperature)
     said = judged(answers.labels, answers.logits, fitted.temperature)
     return Examined(
         info=info,
-        model=model,
+        model=answers.model,
         answers=answers,
         metrics=metrics,
         raw=confidence_of(answers.labels, answers.logits),
@@ -84,17 +85,6 @@ def model_of(info: RunInfo) -> str | None:
     return checkpoints.model_id(info.path / "checkpoints")
 
 
-def _calibration(info: RunInfo, model: str, answers: Answers, on_progress: Report | None) -> Calibration:
-    """The one that is kept, or one made of the validation photos, which is then kept."""
-    kept = calibration.read(info.path / FOLDER, model)
-    if kept is None:
-        val = answers if answers.split == "val" else kept_answers(info, "val", on_progress)
-        kept = calibration.calibrated(model, val.labels, val.logits)
-        with contextlib.suppress(OSError):  # then it is made again the next time
-            calibration.write(info.path / FOLDER, kept)
-    return kept
-
-
 def kept_answers(info: RunInfo, split: str, on_progress: Report | None = None) -> Answers:
     """A run's answers, mapped from their file; computed first when there are none."""
     computed = False
@@ -106,5 +96,5 @@ def kept_answers(info: RunInfo, split: str, on_progress: Report | None = None) -
             on_progress(done, total)
 
     answers = answers_of(info, split, on_progress=report)
-    kept = (info.path / FOLDER / f"{split}.safetensors").is_file()
+    kept = (info.path / ANALYSIS / f"{split}.safetensors").is_file()
     return answers_of(info, split) if computed and kept else answers  # from the file, which costs no memory

@@ -225,7 +225,7 @@ def _top_k(labels: Labels, logits: NDArray[np.float32]) -> dict[str, Any] | None
         part, true = logits[start : start + _ROWS], labels[start : start + _ROWS, None]
         own = np.take_along_axis(part, true, 1)
         before = (part > own) | ((part == own) & (places < true))  # of equals the first, as argmax has it
-        hits += np.count_nonzero(before.sum(1) < k)
+        hits += int(np.count_nonzero(before.sum(1) < k))
     return {"k": k, "accuracy": hits / len(labels)}
 
 
