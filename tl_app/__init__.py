@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tl_app.analysis.explaining import Explanation
     from tl_app.api import (
         blend,
         extend,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from tl_app.errors import DataError, ResourceError, UsageError, UserError
     from tl_app.evaluation import EvaluationResult
     from tl_app.finding import RatesResult
-    from tl_app.insights import evaluate
+    from tl_app.insights import evaluate, explain
     from tl_app.jobs import Worker
     from tl_app.predictor import Prediction, Predictor
     from tl_app.presets import Preset
@@ -52,11 +53,12 @@ _HOMES = {
         "api",
     ),
     **dict.fromkeys(("list_presets", "save_preset"), "upkeep"),
-    "evaluate": "insights",
+    **dict.fromkeys(("evaluate", "explain"), "insights"),
     "BlendResult": "blending",
     "TrainConfig": "config",
     **dict.fromkeys(("DataError", "ResourceError", "UsageError", "UserError"), "errors"),
     "EvaluationResult": "evaluation",
+    "Explanation": "analysis.explaining",
     "Worker": "jobs",
     **dict.fromkeys(("Prediction", "Predictor"), "predictor"),
     "Preset": "presets",
@@ -70,6 +72,7 @@ __all__ = [
     "BlendResult",
     "DataError",
     "EvaluationResult",
+    "Explanation",
     "Prediction",
     "Predictor",
     "Preset",
@@ -85,6 +88,7 @@ __all__ = [
     "__version__",
     "blend",
     "evaluate",
+    "explain",
     "extend",
     "inspect",
     "list_backbones",
