@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tl_app.analysis.explaining import Explanation
     from tl_app.api import (
         blend,
         extend,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from tl_app.evaluation import EvaluationResult
     from tl_app.finding import RatesResult
     from tl_app.folding import FoldsResult
-    from tl_app.insights import compare, cross_validate, diagnose, evaluate
+    from tl_app.insights import compare, cross_validate, diagnose, evaluate, explain
     from tl_app.jobs import Worker
     from tl_app.predictor import Prediction, Predictor
     from tl_app.presets import Preset
@@ -53,12 +54,13 @@ _HOMES = {
         "api",
     ),
     **dict.fromkeys(("list_presets", "save_preset"), "upkeep"),
-    **dict.fromkeys(("compare", "cross_validate", "diagnose", "evaluate"), "insights"),
+    **dict.fromkeys(("compare", "cross_validate", "diagnose", "evaluate", "explain"), "insights"),
     "BlendResult": "blending",
     "TrainConfig": "config",
     **dict.fromkeys(("DataError", "ResourceError", "UsageError", "UserError"), "errors"),
     "EvaluationResult": "evaluation",
     "FoldsResult": "folding",
+    "Explanation": "analysis.explaining",
     "Worker": "jobs",
     **dict.fromkeys(("Prediction", "Predictor"), "predictor"),
     "Preset": "presets",
@@ -72,6 +74,7 @@ __all__ = [
     "BlendResult",
     "DataError",
     "EvaluationResult",
+    "Explanation",
     "FoldsResult",
     "Prediction",
     "Predictor",
@@ -91,6 +94,7 @@ __all__ = [
     "cross_validate",
     "diagnose",
     "evaluate",
+    "explain",
     "extend",
     "inspect",
     "list_backbones",

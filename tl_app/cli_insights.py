@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -74,4 +75,26 @@ def compare(
     printed(json, work, terminal_verdicts.show_comparison)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (evaluate, diagnose, compare)
+def explain(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's name or path, or backbone:NAME[:WEIGHTS].")
+    ],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Photos, or folders of photos.")],
+    label: Annotated[str | None, typer.Option(help="A class; default: each photo's most likely one.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the pictures.")] = Path("why"),
+    device: Device = "auto",
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Draw what on photos spoke for their class; no file is ever overwritten."""
+    from tl_app import terminal
+
+    def work() -> Any:
+        import_torch()
+        found = insights.explain_files(run, images, out, label, device=device, runs_dir=runs_dir)
+        return {"run": run, "explanations": found}
+
+    printed(json, work, terminal.show_explanations)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (evaluate, diagnose, compare, explain)

@@ -5,16 +5,19 @@ Imports torch only inside functions. Knows nothing of how results are shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tl_app import resources, runs
+from tl_app.errors import PhotoError
 from tl_app.events import Event
+from tl_app.files import write_new
 
 if TYPE_CHECKING:
     from tl_app.analysis.comparison import Comparison
     from tl_app.analysis.diagnosis import Diagnosis
+    from tl_app.analysis.explaining import Explanation
     from tl_app.evaluation import EvaluationResult
     from tl_app.folding import FoldsResult
 
@@ -112,3 +115,84 @@ def cross_validate(
     from tl_app.folding import cross_validated
 
     return cross_validated(runs.open_run(run, resources.runs_dir(runs_dir)), folds, on_event)
+
+
+def explain(
+    run: str | Path,
+    photo: str | Path | bytes,
+    label: str | None = None,
+    *,
+    device: str = "auto",
+    runs_dir: str | Path | None = None,
+) -> Explanation:
+    """Says which places of a photo spoke for a class.
+
+    Args:
+        run: A run's name or path, or ``backbone:NAME`` (``backbone:NAME:WEIGHTS``) for a pretrained network.
+        photo: A file, or the bytes of one.
+        label: One of the run's classes; None for the most likely one.
+        device: Where to compute.
+        runs_dir: None for the user's own folder.
+
+    Returns:
+        The class with its probability, the map as numbers, and the photo with the map laid over it.
+
+    Raises:
+        UserError: There is no such run or class, or the photo cannot be read.
+    """
+    from tl_app.analysis.explaining import explain_photo
+    from tl_app.api import load_predictor
+
+    return explain_photo(load_predictor(run, device=device, runs_dir=runs_dir), photo, label)
+
+
+def explain_files(
+    run: str | Path,
+    photos: str | Path | Iterable[str | Path],
+    out: Path,
+    label: str | None = None,
+    *,
+    device: str = "auto",
+    runs_dir: str | Path | None = None,
+) -> list[dict[str, object]]:
+    """Writes what :func:`explain` draws, one PNG a photo; a photo that cannot be read stops nothing.
+
+    Args:
+        run: As for :func:`explain`.
+        photos: A file, or several; a folder stands for the photos in it.
+        out: Folder of the pictures, made where it is not there. A name that is taken gets a number.
+        label: As for :func:`explain`.
+        device: Where to compute.
+        runs_dir: None for the user's own folder.
+
+    Returns:
+        A row per photo: its path, label, confidence, picture and legend, or its path and ``error``.
+
+    Raises:
+        UserError: There is no such run or class, or the folder cannot be written.
+    """
+    from tl_app.analysis.explaining import explain_photo, number_of
+    from tl_app.api import load_predictor
+    from tl_app.data.sources import photo_files
+
+    predictor = load_predictor(run, device=device, runs_dir=runs_dir)
+    if label is not None:
+        number_of(predictor, label)  # before anything is written
+    rows: list[dict[str, object]] = []
+    for photo in photo_files(photos):
+        try:
+            found = explain_photo(predictor, photo, label)
+        except PhotoError as error:
+            rows.append({"path": str(photo), "error": str(error)})
+            continue
+        picture = write_new(out, f"{Path(photo).stem}-why", ".png", found.overlay)
+        rows.append(
+            {
+                "path": str(photo),
+                "label": found.label,
+                "confidence": found.confidence,
+                "picture": str(picture),
+                "legend": found.legend,
+            }
+        )
+    return rows

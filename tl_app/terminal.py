@@ -231,6 +231,20 @@ def _doubt(row: dict[str, Any]) -> str:
     return "[yellow]not sure[/]" if row["sure"] is False else ""
 
 
+def show_explanations(values: dict[str, Any]) -> None:
+    """One row per photo, and what the colours mean."""
+    console, table = _console(), _table("photo", "label", "confidence", "picture")
+    for row in values["explanations"]:
+        if "error" in row:
+            table.add_row(escape(row["path"]), f"[red]{escape(row['error'])}[/]", "", "")
+        else:
+            cells = (row["path"], row["label"], words.percent(row["confidence"]), row["picture"])
+            table.add_row(*map(escape, cells))
+    console.print(table)
+    for sentence in dict.fromkeys(row["legend"] for row in values["explanations"] if "legend" in row):
+        console.print(sentence, style="dim", soft_wrap=True, markup=False)
+
+
 def show_backbones(values: dict[str, Any]) -> None:
     """One row per backbone."""
     table = _table("name", "label", "group", "parameters", "GFLOPs", "top-1", "pixels", "weights (* on disk)")

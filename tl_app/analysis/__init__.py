@@ -1,1 +1,1 @@
-"""What a run's answers are worth: how often they are right, how sure they are, and of what they know nothing."""
+"""What a run's answers are worth, and why it gives them."""
