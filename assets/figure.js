@@ -37,7 +37,7 @@ function draw() {
   }
   stale = false;
   plot.style.height = `${figure.layout.height}px`; // Plotly.Plots.resize asks the element, not the layout
-  Plotly.react(plot, figure.data, themed(figure.layout), config);
+  Plotly.react(plot, figure.data, themed(figure.layout), config).then(() => plot.dispatchEvent(new Event("drawn")));
 }
 
 new ResizeObserver(() => {

@@ -63,7 +63,7 @@ def test_predict_names_every_photo_and_says_why_not(
     code, answer, _ = call(capsys, "predict", run["run"], photos / "red" / "00.png", broken, missing)
     assert code == 0
     good, *bad = answer["predictions"]
-    assert set(good) == {"path", "label", "confidence", "top"}
+    assert set(good) == {"path", "label", "confidence", "top", "sure", "unfamiliar"}
     assert good["label"] in ("red", "blue") and good["top"][0]["label"] == good["label"]
     assert sum(each["confidence"] for each in good["top"]) == pytest.approx(1, abs=1e-5)
     assert [each["path"] for each in bad] == [str(broken), str(missing)]
@@ -100,6 +100,20 @@ def test_evaluate_agrees_with_training(
     assert code == 0 and (answer["split"], answer["images"]) == ("val", 4)
     assert answer["accuracy"] == pytest.approx(run["val_accuracy"])
     assert answer["loss"] == pytest.approx(run["val_loss"], rel=1e-5)
+    low, high = answer["accuracy_interval"]
+    assert low <= answer["accuracy"] <= high and answer["log_loss"] <= answer["log_loss_before"]
+    assert {
+        "balanced_accuracy",
+        "macro_f1",
+        "weighted_f1",
+        "ece",
+        "ece_before",
+        "brier",
+        "temperature",
+    } <= set(answer)
+    assert answer["classes"] == ["blue", "red"] and sum(map(sum, answer["confusion"])) == 4
+    metrics = json.loads((Path(run["run"]) / "metrics.json").read_text())
+    assert metrics["evaluation"] == answer and metrics["val_accuracy"] == run["val_accuracy"]
     shutil.copytree(photos / "red", tmp_path / "other" / "red")
     code, answer, _ = call(capsys, "evaluate", run["run"], tmp_path / "other")
     assert code == 0 and (answer["split"], answer["images"]) == ("test", 12)
@@ -107,6 +121,17 @@ def test_evaluate_agrees_with_training(
     (tmp_path / "other" / "red").rename(tmp_path / "other" / "green")
     code, answer, _ = call(capsys, "evaluate", run["run"], tmp_path / "other")
     assert code == 3 and "does not know: green" in answer["error"]
+
+
+def test_evaluate_cross_validates_where_asked(
+    run: dict[str, Any], photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, answer, _ = call(capsys, "evaluate", run["run"], "--folds", "2")
+    assert code == 0 and (answer["folds"], answer["images"]) == (2, 24) and len(answer["accuracies"]) == 2
+    assert cli.run(["evaluate", run["run"], "--folds", "2"]) == 0
+    assert "over 2 folds" in capsys.readouterr().out
+    code, answer, _ = call(capsys, "evaluate", run["run"], photos, "--folds", "2")
+    assert code == 2 and "--folds was given with other photos" in answer["error"]
 
 
 def test_inspect_counts_and_names_what_is_left_out(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,7 +201,7 @@ def test_without_json_people_read_tables(
 ) -> None:
     for arguments, expected in (
         (["predict", run["run"], str(photos / "red" / "00.png")], "confidence"),
-        (["evaluate", run["run"]], "Accuracy"),
+        (["evaluate", run["run"]], "on 4 photos (val)"),
         (["inspect", str(photos)], "train"),
         (["backbones", "resnet"], "resnet18"),
         (["runs", "--runs-dir", str(tmp_path / "runs")], "tiny"),

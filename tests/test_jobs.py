@@ -61,6 +61,7 @@ def test_a_run_is_a_folder_that_says_all(photos: Path, tmp_path: Path) -> None:
     seen: list[Event] = []
     job = finished(Worker(tmp_path / "runs").start(config(photos), name="first", listener=seen.append))
     assert sorted(path.name for path in job.path.iterdir()) == [
+        "analysis",
         "checkpoints",
         "config.json",
         "history.jsonl",

@@ -12,6 +12,8 @@ from PIL import Image
 
 from tests.test_jobs import config, finished
 from tl_app import predictor, runs
+from tl_app.analysis.calibration import Calibration
+from tl_app.analysis.familiar import Familiar
 from tl_app.backbones.staged import build
 from tl_app.data import crops
 from tl_app.data.preprocessing import Preprocessing
@@ -221,3 +223,50 @@ def test_on_a_cpu_answers_are_float32_unless_bf16_was_asked_for(
         found = predictor.load_run(runs.open_run(job.path, tmp_path), "cpu")
         assert found.precision == expected
         assert found.predict(sorted((photos / "red").iterdir()))[0].confidence > 0
+
+
+def _calibration(temperature: float, threshold: float | None) -> Calibration:
+    return Calibration("a", 10, temperature, 1.0, 0.9, 0.1, 0.05, 0.95, threshold, 0.5, 0.96, ())
+
+
+def test_a_temperature_changes_how_sure_it_is_and_nothing_else(
+    keen: predictor.Predictor, tmp_path: Path
+) -> None:
+    photo = _photo(tmp_path)
+    images = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8)
+    plain, before = keen.probabilities(images), keen.predict([photo], average=True)[0]
+    assert before.sure is None and before.unfamiliar is None
+    keen.calibration = _calibration(3.0, None)
+    cooler, after = keen.probabilities(images), keen.predict([photo], average=True)[0]
+    torch.testing.assert_close(cooler, (keen.logits(images) / 3).softmax(1))
+    assert torch.equal(cooler.argmax(1), plain.argmax(1)) and (cooler.amax(1) < plain.amax(1)).all()
+    seen = torch.stack(crops.views(keen.preprocessing.load(photo), 32, keen.flip))
+    assert after.confidence == pytest.approx(keen.probabilities(seen).mean(0).max().item(), abs=1e-5)
+    assert after.confidence < before.confidence and after.sure is False  # no confidence was enough
+
+
+def test_it_says_of_which_answers_it_is_sure(keen: predictor.Predictor, tmp_path: Path) -> None:
+    photo = _photo(tmp_path)
+    confidence = keen.predict([photo])[0].confidence
+    for threshold, sure in ((confidence, True), (confidence + 0.01, False)):
+        keen.calibration = _calibration(1.0, threshold)
+        assert keen.predict([photo])[0].sure is sure
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_what_is_unlike_all_training_photos_is_not_sure(
+    keen: predictor.Predictor, tmp_path: Path, average: bool
+) -> None:
+    photos = [_photo(tmp_path), tmp_path / "missing.png", _photo(tmp_path, 200, 40)]
+    loaded = keen.preprocessing
+    features, _ = keen.outputs(loaded.center(loaded.load(photos[0]))[None])
+    direction = (features / features.norm()).numpy()
+    keen.calibration = _calibration(1.0, 0.0)
+    keen.familiar = Familiar("a", direction, 1e-2)
+    usual, missing, _ = keen.predict(photos, average=average)
+    assert usual.unfamiliar is False and usual.sure is True
+    assert missing.error and missing.unfamiliar is None and missing.sure is None
+    keen.familiar = Familiar("a", -direction, 1e-2)
+    strange = keen.predict(photos, average=average)[0]
+    assert strange.unfamiliar is True and strange.sure is False
+    assert strange.top == usual.top

@@ -93,3 +93,7 @@ def test_a_card_for_each_stage_of_a_run():
     assert "Stopping" in status.card(snapshot)
     snapshot.state, snapshot.message = "failed", "The disk is full."
     assert "The disk is full." in status.card(snapshot)
+
+
+def test_a_share_with_its_interval() -> None:
+    assert words.interval(0.9412, (0.8921, 0.9687)) == "94.1 %, 89–97"

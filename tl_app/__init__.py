@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tl_app.analysis.comparison import Comparison
     from tl_app.analysis.diagnosis import Diagnosis
+    from tl_app.analysis.explaining import Explanation
     from tl_app.api import (
         blend,
         extend,
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from tl_app.errors import DataError, ResourceError, UsageError, UserError
     from tl_app.evaluation import EvaluationResult
     from tl_app.finding import RatesResult
-    from tl_app.insights import compare, diagnose, evaluate, worth
+    from tl_app.folding import FoldsResult
+    from tl_app.insights import compare, cross_validate, diagnose, evaluate, explain, worth
     from tl_app.jobs import Worker
     from tl_app.predictor import Prediction, Predictor
     from tl_app.presets import Preset
@@ -55,13 +57,15 @@ _HOMES = {
         "api",
     ),
     **dict.fromkeys(("list_presets", "save_preset"), "upkeep"),
-    **dict.fromkeys(("compare", "diagnose", "evaluate", "worth"), "insights"),
+    **dict.fromkeys(("compare", "cross_validate", "diagnose", "evaluate", "explain", "worth"), "insights"),
     "BlendResult": "blending",
     "Comparison": "analysis.comparison",
     "Diagnosis": "analysis.diagnosis",
     "TrainConfig": "config",
     **dict.fromkeys(("DataError", "ResourceError", "UsageError", "UserError"), "errors"),
     "EvaluationResult": "evaluation",
+    "FoldsResult": "folding",
+    "Explanation": "analysis.explaining",
     "Worker": "jobs",
     **dict.fromkeys(("Prediction", "Predictor"), "predictor"),
     "Preset": "presets",
@@ -78,6 +82,8 @@ __all__ = [
     "DataError",
     "Diagnosis",
     "EvaluationResult",
+    "Explanation",
+    "FoldsResult",
     "Prediction",
     "Predictor",
     "Preset",
@@ -94,8 +100,10 @@ __all__ = [
     "__version__",
     "blend",
     "compare",
+    "cross_validate",
     "diagnose",
     "evaluate",
+    "explain",
     "extend",
     "inspect",
     "list_backbones",

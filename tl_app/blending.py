@@ -20,7 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from tl_app import history, runs, words
+from tl_app import history, results, runs, words
+from tl_app.analysis.labelled import open_photos
 from tl_app.data.index import DatasetIndex, relocate
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import checkpoints, setup
@@ -29,9 +30,8 @@ from tl_app.engine.checkpoints import LAST, START
 from tl_app.engine.device import move, resolve_device
 from tl_app.engine.evaluate import evaluate, to_input
 from tl_app.errors import UsageError
-from tl_app.evaluation import open_photos
 from tl_app.events import Combined, Finished, Notice
-from tl_app.files import write_atomically, write_json
+from tl_app.files import write_atomically
 from tl_app.results import TrainResult
 from tl_app.runs import RunInfo
 from tl_app.snapshot import result_of, snapshot_of
@@ -179,7 +179,7 @@ def keep_blend(
     )
     new = runs.open_run(path, runs_dir)
     result = result_of(path, snapshot_of(new), _finished(new, point))
-    write_json(path / "metrics.json", dataclasses.asdict(result))
+    results.write_result(path, result)
     return dataclasses.replace(found, kept=result)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tl_app import insights
+from tl_app.errors import UsageError
+from tl_app.events import Progress
 from tl_app.fields import whole_numbers
 from tl_app.options import Device, Json, Run, RunsDir, help_of, import_torch, printed
 
@@ -16,18 +19,36 @@ def evaluate(
     run: Run,
     data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="Other labelled photos.")] = None,
     split: Annotated[str | None, typer.Option(help="train, val, test or all; default: val.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(metavar="K", help="Cross-validate instead: train K times on other splits.")
+    ] = None,
     device: Device = "auto",
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
     """Measure a run on its validation photos, or on other labelled photos."""
-    from tl_app import terminal
+    from tl_app import terminal, terminal_insights
+
+    if folds is not None and (data is not None or split is not None or device != "auto"):
+        raise UsageError(
+            "--folds was given with other photos, a split or a device.", "It goes with a run alone."
+        )
 
     def work() -> Any:
         import_torch()
-        return insights.evaluate(run, data, split=split, device=device, runs_dir=runs_dir)
+        with terminal.TrainDisplay() as display:
+            if folds is not None:
+                return insights.cross_validate(run, folds, runs_dir=runs_dir, on_event=display.show)
 
-    printed(json, work, terminal.show_evaluation)
+            def report(done: int, total: int) -> None:
+                display.show(Progress("asking the model", done, total, "photos"))
+
+            return insights.evaluate(
+                run, data, split=split, device=device, runs_dir=runs_dir, on_progress=report
+            )
+
+    show = terminal_insights.show_evaluation if folds is None else terminal_insights.show_folds
+    printed(json, work, show)
 
 
 def diagnose(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:
@@ -101,4 +122,26 @@ def worth(
     printed(json, work, terminal_verdicts.show_worth)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (evaluate, diagnose, compare, worth)
+def explain(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's name or path, or backbone:NAME[:WEIGHTS].")
+    ],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Photos, or folders of photos.")],
+    label: Annotated[str | None, typer.Option(help="A class; default: each photo's most likely one.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the pictures.")] = Path("why"),
+    device: Device = "auto",
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Draw what on photos spoke for their class; no file is ever overwritten."""
+    from tl_app import terminal
+
+    def work() -> Any:
+        import_torch()
+        found = insights.explain_files(run, images, out, label, device=device, runs_dir=runs_dir)
+        return {"run": run, "explanations": found}
+
+    printed(json, work, terminal.show_explanations)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (evaluate, diagnose, compare, explain, worth)

@@ -1,25 +1,29 @@
-"""How well a run does on labelled photos: its own validation photos, or others.
+"""How well a run does on labelled photos: its own validation or test photos, or others.
 
-Knows nothing of training; it uses a predictor like everyone else.
+Figures are of calibrated probabilities. Those of a run's own photos are kept in its ``metrics.json``, validation and
+test apart. Knows nothing of training; it uses a predictor like everyone else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from tl_app.data.index import DatasetIndex, Photo, relocate, scan
-from tl_app.data.store import PhotoStore, Preprocessing
-from tl_app.engine.batches import Item, eval_batches
-from tl_app.engine.evaluate import evaluate
-from tl_app.errors import DataError, UsageError
-from tl_app.predictor import load_run
-from tl_app.runs import RunInfo
-
-SPLITS = ("train", "val", "test", "all")
+from tl_app import results, runs
+from tl_app.analysis import familiar
+from tl_app.analysis.answers import Answers, Report, answers_of
+from tl_app.analysis.calibration import Calibration
+from tl_app.analysis.familiar import Familiar
+from tl_app.analysis.judging import calibration_of, judged_by_training, judged_by_val, written
+from tl_app.analysis.labelled import labelled
+from tl_app.analysis.metrics import Bin, confidence_of, confidences_of, measured
+from tl_app.engine.background import with_progress
+from tl_app.errors import Interrupted, UserError
+from tl_app.events import Event, Notice
+from tl_app.runs import ANALYSIS, RunInfo
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,35 @@ class EvaluationResult:
     Attributes:
         run: The run folder's path.
         data: The photos.
-        split: Which of them: ``train``, ``val``, ``test`` or ``all``.
+        split: Which of them: ``train``, ``val``, ``test`` or ``all``. The best epoch and the calibration were chosen by
+            validation photos, so figures of those are a little optimistic.
         images: How many were used.
         accuracy: Share classified right, 0 to 1.
-        loss: Mean cross entropy, in nats.
-        per_class: For each class its photos and the share classified right.
+        accuracy_interval: Where the accuracy on all such photos lies, with 95 % confidence.
+        balanced_accuracy: Mean recall of the classes.
+        macro_f1: Mean F1 of the classes.
+        weighted_f1: The same, weighted by their photos.
+        loss: Mean cross entropy in nats, without calibration: what training made small.
+        log_loss: The same with calibration.
+        log_loss_before: The same as ``loss``.
+        ece: Expected calibration error, 0 to 1, with calibration.
+        ece_before: The same without.
+        brier: Brier score with calibration, 0 to 1 for two classes and 0 to 2 for more.
+        temperature: What logits were divided by; 1 without calibration.
+        calibrated_on: How many validation photos the temperature comes from; 0 without calibration.
+        sure_threshold: The confidence from which an answer counts as sure; None when none does.
+        sure_share: The share of these photos whose answers are sure; None without calibration.
+        sure_accuracy: The share of those that is right; None without any.
+        unfamiliar_share: The share of these photos that is unlike all training photos; None when that is not known.
+        top_k: How often the true class is among the ``k`` most likely ones; None for two classes.
+        roc_auc: Mean one-vs-rest area under the ROC curve; None where it is not defined.
+        average_precision: Mean one-vs-rest average precision; None where it is not defined.
+        per_class: For each class ``images``, ``accuracy``, ``precision``, ``recall``, ``f1``, ``support``, ``roc_auc``
+            and ``average_precision``.
+        confusion: Counts, rows are true classes in the order of ``classes``.
+        reliability: Confidence beside accuracy, in 15 bins of confidence.
+        undefined: Which figures are None, and why.
+        classes: Their names.
         left_out: Photos that could not be used, with the reason.
     """
 
@@ -42,78 +70,140 @@ class EvaluationResult:
     split: str
     images: int
     accuracy: float
+    accuracy_interval: tuple[float, float]
+    balanced_accuracy: float
+    macro_f1: float
+    weighted_f1: float
     loss: float
-    per_class: dict[str, dict[str, float]]
+    log_loss: float
+    log_loss_before: float
+    ece: float
+    ece_before: float
+    brier: float
+    temperature: float
+    calibrated_on: int
+    sure_threshold: float | None
+    sure_share: float | None
+    sure_accuracy: float | None
+    unfamiliar_share: float | None
+    top_k: dict[str, Any] | None
+    roc_auc: float | None
+    average_precision: float | None
+    per_class: dict[str, dict[str, Any]]
+    confusion: list[list[int]]
+    reliability: tuple[Bin, ...]
+    undefined: dict[str, str]
+    classes: tuple[str, ...]
     left_out: dict[str, str]
 
 
-def evaluate_run(info: RunInfo, data: str | Path | None, split: str | None, device: str) -> EvaluationResult:
-    """Measures the best model of a run; arguments as for :func:`tl_app.api.evaluate`.
+def evaluate_run(
+    info: RunInfo,
+    data: str | Path | None,
+    split: str | None,
+    device: str,
+    on_progress: Report | None = None,
+) -> EvaluationResult:
+    """Measures the best model of a run; arguments as for :func:`tl_app.insights.evaluate`.
 
     Raises:
         UserError: There is no such split, the classes are not the run's, or nothing can be read.
     """
-    if split is not None and split not in SPLITS:
-        raise UsageError(f"split is '{split}'.", f"Allowed: {', '.join(SPLITS)}.")
-    if data is None:
-        index = relocate(DatasetIndex.read_manifest(info.path / "manifest.csv"))
-        split = split or "val"
+    photos = labelled(info, data, split)
+    source = photos.index.source
+    if photos.own and photos.split == "val":
+        judged = judged_by_val(info, device, on_progress)
+        result = _result(info, source, judged.answers, judged.calibration, judged.familiar)
     else:
-        index = scan(data, for_training=False)
-        split = split or next((name for name in ("val", "test", "train") if index.used(name)), "all")
-    photos = [photo for photo in index.photos if not photo.issue and split in ("all", photo.split)]
-    _check_classes(photos, info, index.source, split)
-    predictor = load_run(info, device)
-    store, items, failed = open_photos(index, photos, predictor.preprocessing, info.classes)
-    result = evaluate(
-        predictor.logits, eval_batches(store, items, 32), device=predictor.device, stop=lambda: False
-    )
-    assert result is not None
-    right = result.probabilities.argmax(1) == result.labels
+        answers = answers_of(info, photos.split, data=data, device=device, on_progress=on_progress)
+        trust = calibration_of(info, answers.model, device)
+        known = familiar.read(info.path / ANALYSIS, answers.model)
+        result = _result(info, source, answers, trust, known)
+    if photos.own and photos.split in results.KEPT_SPLITS:
+        values = dataclasses.asdict(result)
+        written("The evaluation", lambda: results.write_evaluation(info.path, photos.split, values))
+    return result
+
+
+def concluded(run: Path, stop: Callable[[], bool]) -> Generator[Event, None, dict[str, Any] | None]:
+    """Calibrates and evaluates a run whose training has just ended.
+
+    Args:
+        run: The run folder.
+        stop: Asked often; says whether to leave it.
+
+    Yields:
+        Progress, and why there is no result.
+
+    Returns:
+        What :class:`EvaluationResult` says of the validation photos, as plain values; None when it was stopped or
+        cannot be done now: a training that is done is not to fail for it, and ``evaluate`` does it later.
+    """
+
+    def work(report: Report) -> EvaluationResult:
+        def reported(done: int, total: int) -> None:
+            if stop():
+                raise Interrupted("Calibration was stopped.")
+            report(done, total)
+
+        info = runs.open_run(run, run.parent)
+        judged = judged_by_training(info, reported)
+        source = labelled(info, None, "val").index.source
+        return _result(info, source, judged.answers, judged.calibration, judged.familiar)
+
+    try:
+        return dataclasses.asdict((yield from with_progress("calibrating", "photos", work)))
+    except (UserError, OSError) as error:
+        text = f"Not calibrated yet; `tl-app evaluate` does it: {error}"
+        yield Notice(text, "info" if isinstance(error, Interrupted) else "warning")
+        return None
+
+
+def _result(
+    info: RunInfo, source: str, answers: Answers, trust: Calibration | None, known: Familiar | None
+) -> EvaluationResult:
+    temperature = trust.temperature if trust is not None else 1.0
+    found = measured(answers.labels, answers.logits, answers.classes, temperature)
+    plain = confidence_of(answers.labels, answers.logits)
+    far = known.distances(answers.features) > known.limit if known is not None else None
+    threshold = trust.threshold if trust is not None else None
+    sure_share = sure_accuracy = None
+    if trust is not None:
+        sure = confidences_of(answers.logits, temperature) >= (2.0 if threshold is None else threshold)
+        if far is not None:
+            sure &= ~far
+        sure_share = float(sure.mean())
+        if sure.any():
+            sure_accuracy = float((answers.logits.argmax(1) == answers.labels)[sure].mean())
     return EvaluationResult(
         run=str(info.path),
-        data=index.source,
-        split=split,
-        images=len(items),
-        accuracy=result.accuracy,
-        loss=result.loss,
-        per_class={
-            label: _share(right[result.labels == number]) for number, label in enumerate(info.classes)
-        },
-        left_out=failed if data is None else {**{p.path: p.issue for p in index.left_out}, **failed},
+        data=source,
+        split=answers.split,
+        images=found.images,
+        accuracy=found.accuracy,
+        accuracy_interval=found.accuracy_interval,
+        balanced_accuracy=found.balanced_accuracy,
+        macro_f1=found.macro_f1,
+        weighted_f1=found.weighted_f1,
+        loss=plain.log_loss,
+        log_loss=found.confidence.log_loss,
+        log_loss_before=plain.log_loss,
+        ece=found.confidence.ece,
+        ece_before=plain.ece,
+        brier=found.confidence.brier,
+        temperature=temperature,
+        calibrated_on=trust.images if trust is not None else 0,
+        sure_threshold=threshold,
+        sure_share=sure_share,
+        sure_accuracy=sure_accuracy,
+        unfamiliar_share=float(far.mean()) if far is not None else None,
+        top_k=found.top_k,
+        roc_auc=found.roc_auc,
+        average_precision=found.average_precision,
+        per_class=found.per_class,
+        confusion=found.confusion,
+        reliability=found.confidence.bins,
+        undefined=found.undefined,
+        classes=answers.classes,
+        left_out=answers.left_out,
     )
-
-
-def open_photos(
-    index: DatasetIndex, photos: Sequence[Photo], preprocessing: Preprocessing, classes: Sequence[str]
-) -> tuple[PhotoStore, list[Item], dict[str, str]]:
-    """Decodes photos of known classes; returns their store, those that can be read, and why others cannot.
-
-    Raises:
-        DataError: None can be read.
-    """
-    store = PhotoStore(index.root, preprocessing, photos=[p for p in index.photos if not p.issue])
-    failed = store.prepare([photo.path for photo in photos])
-    numbers = {label: number for number, label in enumerate(classes)}
-    items = [Item(p.path, numbers[p.label], p.content_hash) for p in photos if p.path not in failed]
-    if not items:
-        raise DataError(f"None of the {len(photos)} photos in {index.source} can be read any more.")
-    return store, items, failed
-
-
-def _share(right: torch.Tensor) -> dict[str, float]:
-    return {"images": len(right), "accuracy": right.double().mean().item() if len(right) else 0.0}
-
-
-def _check_classes(photos: list[Photo], info: RunInfo, source: str, split: str) -> None:
-    if not photos:
-        raise DataError(
-            f"There are no photos in the {split} split of {source}.", f"Splits: {', '.join(SPLITS)}."
-        )
-    strange = sorted({photo.label for photo in photos} - set(info.classes))
-    if strange:
-        raise DataError(
-            f"The photos in {source} have classes that run '{info.name}' does not know: {', '.join(strange[:5])}.",
-            f"It knows {', '.join(info.classes[:20])}.",
-            "Rename the folders, or leave those classes out.",
-        )

@@ -6,11 +6,14 @@ Knows nothing of what is in them.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import uuid
 from pathlib import Path
 from typing import Any
+
+from tl_app.errors import UsageError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -30,6 +33,28 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def write_new(folder: Path, stem: str, suffix: str, content: bytes) -> Path:
+    """Writes a file under a name that nobody has yet, ``stem``, ``stem-2``, …, and returns its path.
+
+    Raises:
+        UsageError: The folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(1):
+            path = folder / (f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}")
+            with contextlib.suppress(FileExistsError):
+                # Taken at once, so that two programs cannot both choose it.
+                path.touch(exist_ok=False)
+                break
+        write_atomically(path, content)
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be written: {error.strerror or error}.", remedy="Choose another folder."
+        ) from error
+    return path
 
 
 def write_json(path: Path, values: Any) -> None:

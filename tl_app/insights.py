@@ -6,18 +6,22 @@ Imports torch only inside functions. Knows nothing of how results are shown.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tl_app import resources, runs
 from tl_app.config import TrainConfig
+from tl_app.errors import PhotoError
 from tl_app.events import Event
+from tl_app.files import write_new
 
 if TYPE_CHECKING:
     from tl_app.analysis.comparison import Comparison
     from tl_app.analysis.diagnosis import Diagnosis
+    from tl_app.analysis.explaining import Explanation
     from tl_app.evaluation import EvaluationResult
+    from tl_app.folding import FoldsResult
     from tl_app.worthwhile import WorthResult
 
 
@@ -28,8 +32,12 @@ def evaluate(
     split: str | None = None,
     device: str = "auto",
     runs_dir: str | Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationResult:
     """Measures a run's best model on labelled photos.
+
+    What it answers to its own photos is kept in the run folder, so a second call takes no time. Its own validation
+    photos also calibrate it, where that was not done after training.
 
     Args:
         run: Its name in ``runs_dir``, or its path.
@@ -38,13 +46,15 @@ def evaluate(
             photos of a folder without split folders count as ``test``.
         device: Where to compute.
         runs_dir: None for the user's own folder.
+        on_progress: Called with photos done and photos in all.
 
     Raises:
         UserError: There is no such run or split, or the photos' classes are not the run's.
     """
     from tl_app.evaluation import evaluate_run
 
-    return evaluate_run(runs.open_run(run, resources.runs_dir(runs_dir)), data, split, device)
+    info = runs.open_run(run, resources.runs_dir(runs_dir))
+    return evaluate_run(info, data, split, device, on_progress)
 
 
 def diagnose(run: str | Path, *, runs_dir: str | Path | None = None) -> Diagnosis:
@@ -128,3 +138,111 @@ def worth(
         return to_the_end(study(plan, stopping.is_set), on_event)
     finally:
         stopping.set()
+
+
+def cross_validate(
+    run: str | Path,
+    folds: int = 5,
+    *,
+    runs_dir: str | Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> FoldsResult:
+    """Trains as often as there are folds, with a run's settings, each time measured on photos left out of training.
+
+    Every training and validation photo of the run is left out once; its test photos stay apart. It takes about
+    ``folds`` times as long as the run did, and leaves nothing behind.
+
+    Args:
+        run: Its name in ``runs_dir``, or its path.
+        folds: 2 to 20.
+        runs_dir: None for the user's own folder.
+        on_event: Called with each event of each training.
+
+    Raises:
+        UserError: There is no such run, the number does not fit, or its photos are gone.
+        KeyboardInterrupt: Ctrl-C, once the training under way has ended in good order.
+    """
+    from tl_app.folding import cross_validated
+
+    return cross_validated(runs.open_run(run, resources.runs_dir(runs_dir)), folds, on_event)
+
+
+def explain(
+    run: str | Path,
+    photo: str | Path | bytes,
+    label: str | None = None,
+    *,
+    device: str = "auto",
+    runs_dir: str | Path | None = None,
+) -> Explanation:
+    """Says which places of a photo spoke for a class.
+
+    Args:
+        run: A run's name or path, or ``backbone:NAME`` (``backbone:NAME:WEIGHTS``) for a pretrained network.
+        photo: A file, or the bytes of one.
+        label: One of the run's classes; None for the most likely one.
+        device: Where to compute.
+        runs_dir: None for the user's own folder.
+
+    Returns:
+        The class with its probability, the map as numbers, and the photo with the map laid over it.
+
+    Raises:
+        UserError: There is no such run or class, or the photo cannot be read.
+    """
+    from tl_app.analysis.explaining import explain_photo
+    from tl_app.api import load_predictor
+
+    return explain_photo(load_predictor(run, device=device, runs_dir=runs_dir), photo, label)
+
+
+def explain_files(
+    run: str | Path,
+    photos: str | Path | Iterable[str | Path],
+    out: Path,
+    label: str | None = None,
+    *,
+    device: str = "auto",
+    runs_dir: str | Path | None = None,
+) -> list[dict[str, object]]:
+    """Writes what :func:`explain` draws, one PNG a photo; a photo that cannot be read stops nothing.
+
+    Args:
+        run: As for :func:`explain`.
+        photos: A file, or several; a folder stands for the photos in it.
+        out: Folder of the pictures, made where it is not there. A name that is taken gets a number.
+        label: As for :func:`explain`.
+        device: Where to compute.
+        runs_dir: None for the user's own folder.
+
+    Returns:
+        A row per photo: its path, label, confidence, picture and legend, or its path and ``error``.
+
+    Raises:
+        UserError: There is no such run or class, or the folder cannot be written.
+    """
+    from tl_app.analysis.explaining import explain_photo, number_of
+    from tl_app.api import load_predictor
+    from tl_app.data.sources import photo_files
+
+    predictor = load_predictor(run, device=device, runs_dir=runs_dir)
+    if label is not None:
+        number_of(predictor, label)  # before anything is written
+    rows: list[dict[str, object]] = []
+    for photo in photo_files(photos):
+        try:
+            found = explain_photo(predictor, photo, label)
+        except PhotoError as error:
+            rows.append({"path": str(photo), "error": str(error)})
+            continue
+        picture = write_new(out, f"{Path(photo).stem}-why", ".png", found.overlay)
+        rows.append(
+            {
+                "path": str(photo),
+                "label": found.label,
+                "confidence": found.confidence,
+                "picture": str(picture),
+                "legend": found.legend,
+            }
+        )
+    return rows

@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from tl_app import history, resources, runs
+from tl_app import history, resources, results, runs
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, relocate, scan
 from tl_app.errors import Interrupted, ResourceError, UsageError, UserError
 from tl_app.events import CheckpointSaved, EpochDone, Event, Finished, Notice, Progress
 from tl_app.extending import extended
-from tl_app.files import write_json
 from tl_app.locks import DeviceLock
 from tl_app.references import located
 from tl_app.snapshot import Snapshot, result_of, snapshot_of
@@ -50,6 +49,7 @@ class Job:
         # Not Thread.join: Ctrl-C in it makes Python 3.11 take a running thread for dead.
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"tl-app job {path.name}", daemon=True)
+        self._evaluation: dict[str, Any] | None = None
         self._listener: Listener | None = None
         self._done: Callable[[], None] = lambda: None
 
@@ -112,7 +112,7 @@ class Job:
         try:
             with open(self.path / history.NAME, "a+b") as file:
                 history.end_torn_line(file)
-                for event in self._until_ended():
+                for event in self._until_judged():
                     self._record(event, file)
         except Interrupted:
             self._end("stopped", "Stopped before the first step. Resume starts it.")
@@ -139,6 +139,18 @@ class Job:
             finally:
                 self._ended.set()
 
+    def _until_judged(self) -> Iterator[Event]:
+        """Calibration comes before the end: a process killed within it leaves a run that resumes with it."""
+        for event in self._until_ended():
+            if isinstance(event, Finished) and event.reason == "completed":
+                from tl_app.evaluation import concluded
+
+                def left() -> bool:  # asked to make the run complete, it is to be whole
+                    return self._stopping.is_set() and not self._finishing.is_set()
+
+                self._evaluation = yield from concluded(self.path, left)
+            yield event
+
     def _until_ended(self) -> Iterator[Event]:
         try:
             yield from self._events(self._stopping.is_set, self._finishing.is_set)
@@ -157,7 +169,7 @@ class Job:
             now = self._snapshot.state
         if isinstance(event, Finished):
             result = result_of(self.path, self._snapshot, event)
-            write_json(self.path / "metrics.json", dataclasses.asdict(result))
+            results.write_result(self.path, result, self._evaluation)
         if now != state or isinstance(event, EpochDone | CheckpointSaved | Finished):
             self._status("running" if now == "stopping" else now, "")
         if self._listener is not None:

@@ -5,11 +5,12 @@ Uses the same decoder and preprocessing as training. Knows nothing of who asks.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tl_app.analysis import calibration, familiar
+from tl_app.analysis.calibration import Calibration
+from tl_app.analysis.familiar import Familiar
 from tl_app.backbones import weights as pretrained
 from tl_app.backbones.catalogue import find_weights, get_backbone
 from tl_app.backbones.staged import StagedNetwork, build
@@ -27,8 +31,9 @@ from tl_app.engine.device import move, precision_name, resolve_device, resolve_p
 from tl_app.engine.inference import Forward, compile_forward
 from tl_app.engine.joined import Joined
 from tl_app.engine.setup import empty_network
+from tl_app.engine.tapped import Tapped
 from tl_app.errors import PhotoError, UsageError
-from tl_app.runs import RunInfo
+from tl_app.runs import ANALYSIS, RunInfo
 
 _BATCH = 32
 
@@ -43,6 +48,11 @@ class Prediction:
         confidence: Its probability, 0 to 1.
         top: The most likely classes with their probabilities, most likely first.
         error: Why the photo could not be used; empty when it could.
+        sure: Whether the confidence is one at which nearly all answers were right on validation photos (95 %, or more
+            where the model is right more often), and the photo is not unfamiliar; None when that is not known, as of a
+            run that was never evaluated.
+        unfamiliar: Whether the photo is further from all training photos than 95 % of familiar ones are: it may show
+            none of the classes, whatever the confidence; None when that is not known.
     """
 
     path: str
@@ -50,6 +60,8 @@ class Prediction:
     confidence: float = 0.0
     top: tuple[tuple[str, float], ...] = ()
     error: str = ""
+    sure: bool | None = None
+    unfamiliar: bool | None = None
 
 
 class Predictor:
@@ -63,6 +75,8 @@ class Predictor:
         device: Where to compute.
         precision: Of forward passes.
         flip: One of ``config.FLIPS``: the mirror images that still mean the same.
+        trust: What logits are divided by, and the confidence of sure answers.
+        known: Training photos that new ones are compared with.
     """
 
     def __init__(
@@ -74,6 +88,8 @@ class Predictor:
         device: torch.device,
         precision: torch.dtype,
         flip: str = "horizontal",
+        trust: Calibration | None = None,
+        known: Familiar | None = None,
     ) -> None:
         network.eval()
         move(network, device)
@@ -82,10 +98,17 @@ class Predictor:
         self.labels = list(labels)
         self.source = source
         self.device, self.precision, self.flip = device, precision, flip
+        self.calibration, self.familiar = trust, known
         self._costs: tuple[float, float] | None = None
         self._forward: Forward | None = None
+        self._tapped = Tapped(network)
         self._compiling = threading.Lock()
         self._joined = Joined(lambda images: self._compiled(1)(images).float().cpu(), _BATCH)
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by, so that probabilities mean what they say; 1 when that is not known."""
+        return self.calibration.temperature if self.calibration is not None else 1.0
 
     @property
     def views(self) -> int:
@@ -133,8 +156,8 @@ class Predictor:
         return predictions
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """Class probabilities of uint8 photos (B, 3, size, size): float32 (B, classes), on the CPU."""
-        return self.logits(images).softmax(1)
+        """Calibrated class probabilities of uint8 photos (B, 3, size, size): float32 (B, classes), on the CPU."""
+        return (self.logits(images) / self.temperature).softmax(1)
 
     def logits(self, images: Tensor) -> Tensor:
         """The network's own outputs for uint8 photos (B, 3, size, size): float32 (B, classes), on the CPU.
@@ -144,14 +167,19 @@ class Predictor:
         Raises:
             ResourceError: Memory does not suffice for one photo.
         """
-        return self._joined(images)
+        return self.outputs(images)[1]
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features in front of the head, float32 (B, D), and :meth:`logits`, of one pass."""
+        both = self._joined(images)
+        return both[:, : self._tapped.features], both[:, self._tapped.features :].contiguous()
 
     def _compiled(self, images: int) -> Forward:
         """The network's fastest form; made when it is first needed, for so many images."""
         with self._compiling:
             if self._forward is None:
                 self._forward = compile_forward(
-                    self.network,
+                    self._tapped,
                     self.preprocessing,
                     device=self.device,
                     precision=precision_name(self.precision),
@@ -171,25 +199,47 @@ class Predictor:
 
     def _answers(self, names: list[str], images: list[list[Tensor] | str], top: int) -> list[Prediction]:
         good = [views for views in images if isinstance(views, list)]
-        rows: Iterator[list[tuple[str, float]]] = iter(self._ranked(good, top) if good else [])
-        answers = []
-        for name, image in zip(names, images, strict=True):
-            if isinstance(image, str):
-                answers.append(Prediction(name, error=image))
-            else:
-                ranked = next(rows)
-                answers.append(Prediction(name, *ranked[0], top=tuple(ranked)))
-        return answers
-
-    def _ranked(self, photos: list[list[Tensor]], top: int) -> list[list[tuple[str, float]]]:
-        rows = self.probabilities(torch.stack([view for views in photos for view in views]))
-        parts = torch.split(rows, [len(views) for views in photos])
-        means = torch.stack([part.mean(0) for part in parts])
-        values, indices = means.topk(min(max(1, top), len(self.labels)))
+        found = iter(self._seen(good, top) if good else [])
         return [
-            [(self.labels[index], value) for index, value in zip(classes, row, strict=True)]
-            for classes, row in zip(indices.tolist(), values.tolist(), strict=True)
+            Prediction(name, error=image)
+            if isinstance(image, str)
+            else dataclasses.replace(next(found), path=name)
+            for name, image in zip(names, images, strict=True)
         ]
+
+    def _seen(self, photos: list[list[Tensor]], top: int) -> list[Prediction]:
+        """What each photo shows, by the mean over its views; the first one is the photo as it is."""
+        features, logits = self.outputs(torch.stack([view for views in photos for view in views]))
+        counts = [len(views) for views in photos]
+        parts = torch.split((logits / self.temperature).softmax(1), counts)
+        values, indices = torch.stack([part.mean(0) for part in parts]).topk(
+            min(max(1, top), len(self.labels))
+        )
+        plain = features[[sum(counts[:number]) for number in range(len(counts))]]
+        return [
+            self._said(
+                [(self.labels[index], value) for index, value in zip(classes, row, strict=True)], unfamiliar
+            )
+            for classes, row, unfamiliar in zip(
+                indices.tolist(), values.tolist(), self._unfamiliar(plain), strict=True
+            )
+        ]
+
+    def _said(self, ranked: list[tuple[str, float]], unfamiliar: bool | None) -> Prediction:
+        label, confidence = ranked[0]
+        sure = None
+        if self.calibration is not None:
+            threshold = self.calibration.threshold
+            # Kept in double precision, while probabilities are in single.
+            sure = threshold is not None and confidence >= threshold - 1e-6 and not unfamiliar
+        return Prediction("", label, confidence, tuple(ranked), sure=sure, unfamiliar=unfamiliar)
+
+    def _unfamiliar(self, features: Tensor) -> list[bool] | list[None]:
+        """For each photo, by its features (B, D)."""
+        if self.familiar is None:
+            return [None] * len(features)
+        far: list[bool] = (self.familiar.distances(features.numpy()) > self.familiar.limit).tolist()
+        return far
 
 
 def _answering_precision(asked: str, device: torch.device) -> torch.dtype:
@@ -213,7 +263,18 @@ def load_run(info: RunInfo, device: str = "auto") -> Predictor:
     preprocessing, target = Preprocessing.from_dict(info.preprocessing), resolve_device(device)
     precision = _answering_precision(info.config.precision, target)
     source, flip = f"run {info.name}", info.config.flip
-    return Predictor(network, preprocessing, info.classes, source, target, precision, flip)
+    analysis, model = info.path / ANALYSIS, checkpoints.model_id(info.path / "checkpoints") or ""
+    return Predictor(
+        network,
+        preprocessing,
+        info.classes,
+        source,
+        target,
+        precision,
+        flip,
+        calibration.read(analysis, model),
+        familiar.read(analysis, model),
+    )
 
 
 def load_backbone(

@@ -1,10 +1,21 @@
-"""How a training ended: ``metrics.json`` in the run folder. Knows nothing of how it got there."""
+"""How a training ended, and how its model was evaluated: ``metrics.json`` in the run folder.
+
+Knows nothing of how it got there.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from tl_app.files import write_json
+
+_FILE = "metrics.json"
+KEPT_SPLITS = {"val": "evaluation", "test": "test_evaluation"}  # beside the training's own fields
+_EVALUATIONS = set(KEPT_SPLITS.values())
 
 
 @dataclass(frozen=True)
@@ -50,9 +61,31 @@ class TrainResult:
     combined: str = ""
 
 
+def write_result(path: Path, result: TrainResult, evaluation: dict[str, Any] | None = None) -> None:
+    """Replaces ``metrics.json``; ``evaluation`` is that of the validation photos."""
+    values = dataclasses.asdict(result)
+    write_json(path / _FILE, values if evaluation is None else values | {KEPT_SPLITS["val"]: evaluation})
+
+
+def write_evaluation(path: Path, split: str, values: dict[str, Any]) -> None:
+    """Adds an evaluation to ``metrics.json``, validation and test apart; does nothing before training ended.
+
+    Args:
+        path: The run folder.
+        split: One of :data:`KEPT_SPLITS`.
+        values: What :class:`tl_app.evaluation.EvaluationResult` says.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if read_result(path) is not None:
+        write_json(path / _FILE, json.loads((path / _FILE).read_text()) | {KEPT_SPLITS[split]: values})
+
+
 def read_result(path: Path) -> TrainResult | None:
-    """What ``metrics.json`` says; None before training ended in good order."""
+    """What ``metrics.json`` says of the training; None before that ended in good order."""
     try:
-        return TrainResult(**json.loads((path / "metrics.json").read_text()))
+        values = json.loads((path / _FILE).read_text())
     except FileNotFoundError:
         return None
+    return TrainResult(**{name: value for name, value in values.items() if name not in _EVALUATIONS})

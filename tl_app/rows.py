@@ -15,6 +15,8 @@ def prediction(prediction: Any) -> dict[str, Any]:
         "path": prediction.path,
         "label": prediction.label,
         "confidence": prediction.confidence,
+        "sure": prediction.sure,
+        "unfamiliar": prediction.unfamiliar,
         "top": top,
     }
 

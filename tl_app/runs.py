@@ -1,6 +1,6 @@
 """Run folders: create, list, open, delete, and the command that reproduces one.
 
-A run is a folder: ``config.json manifest.csv history.jsonl status.json metrics.json checkpoints/``.
+A run is a folder: ``config.json manifest.csv history.jsonl status.json metrics.json checkpoints/ analysis/``.
 
 Knows nothing of torch, of the page, or of how training is done.
 """
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PROBE = (
     "probe.safetensors"  # in checkpoints/: a head trained alone, on the source's stages, before those moved
 )
+ANALYSIS = "analysis"  # its folder of answers and calibration, which can be made again
 _FORMAT = 1
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what reading a spoilt folder raises
 _NAME = re.compile(r"[\w][\w .+=@-]{0,99}")

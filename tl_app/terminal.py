@@ -5,24 +5,23 @@ Knows nothing of commands and options.
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from tl_app import events, words
 from tl_app.snapshot import Snapshot
+from tl_app.tables import console as _console
+from tl_app.tables import show_left_out as _show_left_out
+from tl_app.tables import table as _table
 
 if TYPE_CHECKING:
     from tl_app.blending import BlendResult
     from tl_app.caches import CacheInfo, Cleared
-    from tl_app.evaluation import EvaluationResult
     from tl_app.finding import RatesResult
     from tl_app.probing import ProbeResult
     from tl_app.results import TrainResult
@@ -143,21 +142,6 @@ def show_result(result: TrainResult) -> None:
         console.print(f'Try it: tl-app predict "{result.run}" PHOTO', soft_wrap=True, markup=False)
 
 
-def show_evaluation(result: EvaluationResult) -> None:
-    """Accuracy, in all and per class."""
-    console = _console()
-    console.print(
-        f"[bold]Accuracy {words.percent(result.accuracy)}[/], loss {result.loss:.3f}, "
-        f"on {result.images} photos ({result.split}) of {escape(result.data)}",
-        soft_wrap=True,
-    )
-    table = _table("class", "photos", "right")
-    for label, row in result.per_class.items():
-        table.add_row(escape(label), f"{row['images']:.0f}", words.percent(row["accuracy"]))
-    console.print(table)
-    _show_left_out(console, list(result.left_out.items()))
-
-
 def show_blend(result: BlendResult) -> None:
     """A row per blend, and the run that was made of one."""
     console = _console()
@@ -222,18 +206,43 @@ def show_rates(result: RatesResult) -> None:
 
 def show_predictions(values: dict[str, Any]) -> None:
     """One row per photo."""
-    table = _table("photo", "label", "confidence", "then")
+    table = _table("photo", "label", "confidence", "", "then")
     for row in values["predictions"]:
         if "error" in row:
-            table.add_row(escape(row["path"]), f"[red]{escape(row['error'])}[/]", "", "")
+            table.add_row(escape(row["path"]), f"[red]{escape(row['error'])}[/]", "", "", "")
         else:
             rest = ", ".join(
                 f"{each['label']} {words.percent(each['confidence'])}" for each in row["top"][1:3]
             )
             table.add_row(
-                escape(row["path"]), escape(row["label"]), words.percent(row["confidence"]), escape(rest)
+                escape(row["path"]),
+                escape(row["label"]),
+                words.percent(row["confidence"]),
+                _doubt(row),
+                escape(rest),
             )
     _console().print(table)
+
+
+def _doubt(row: dict[str, Any]) -> str:
+    """What speaks against a prediction: nothing, where nothing is known either."""
+    if row["unfamiliar"]:
+        return "[yellow]unlike the training photos[/]"
+    return "[yellow]not sure[/]" if row["sure"] is False else ""
+
+
+def show_explanations(values: dict[str, Any]) -> None:
+    """One row per photo, and what the colours mean."""
+    console, table = _console(), _table("photo", "label", "confidence", "picture")
+    for row in values["explanations"]:
+        if "error" in row:
+            table.add_row(escape(row["path"]), f"[red]{escape(row['error'])}[/]", "", "")
+        else:
+            cells = (row["path"], row["label"], words.percent(row["confidence"]), row["picture"])
+            table.add_row(*map(escape, cells))
+    console.print(table)
+    for sentence in dict.fromkeys(row["legend"] for row in values["explanations"] if "legend" in row):
+        console.print(sentence, style="dim", soft_wrap=True, markup=False)
 
 
 def show_backbones(values: dict[str, Any]) -> None:
@@ -324,37 +333,3 @@ def show_saved_preset(values: dict[str, Any]) -> None:
     """Where the preset is, and how it is used."""
     use = f"tl-app train DATA --preset {shlex.quote(values['file'])}"
     _console().print(f"Preset '{values['name']}' is saved. Use it: {use}", soft_wrap=True, markup=False)
-
-
-def _console() -> Console:
-    """Standard output; where that is a file or another program, nobody gains from lines of 80 columns."""
-    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(highlight=False, width=None if narrow else 160)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    numbers = {
-        "photos",
-        "right",
-        "train",
-        "val",
-        "test",
-        "parameters",
-        "GFLOPs",
-        "top-1",
-        "accuracy",
-        "confidence",
-        "entries",
-        "size",
-    }
-    for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
-    return table
-
-
-def _show_left_out(console: Console, rows: list[tuple[str, str]]) -> None:
-    if rows:
-        console.print(f"[yellow]{len(rows)} {'file is' if len(rows) == 1 else 'files are'} left out:[/]")
-        for path, reason in rows:
-            console.print(f"  {path}: {reason}", soft_wrap=True, markup=False)

@@ -83,3 +83,9 @@ def share(part: float, whole: float) -> str:
 def plural(number: int, one: str, many: str = "") -> str:
     """``1 photo``, ``2 photos``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def interval(share: float, bounds: tuple[float, float]) -> str:
+    """A share with the interval that it lies in, in percent: ``94.1 %, 89–97``."""
+    low, high = (f"{100 * bound:.0f}" for bound in bounds)
+    return f"{percent(share)}, {low}–{high}"

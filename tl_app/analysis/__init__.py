@@ -1,1 +1,1 @@
-"""What numbers of a run mean: findings, comparisons, and how sure one can be of them."""
+"""What a run's answers are worth, and why it gives them."""

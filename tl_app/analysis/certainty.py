@@ -9,21 +9,30 @@ import math
 from collections.abc import Sequence
 
 LEVEL = 0.95  # of all intervals; a test calls a difference real below 1 - LEVEL
+_Z95 = 1.959963984540054  # the normal distribution's quantile at (1 + LEVEL) / 2
 
 
 def interval(right: int, photos: int) -> tuple[float, float]:
-    """The 95 % interval of a share, after Wilson 1927: it stays inside 0 to 1 and holds for few photos too.
+    """Where a share lies with 95 % confidence: Wilson's score interval.
+
+    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference", recommended by Brown,
+    Cai and DasGupta 2001, "Interval Estimation for a Binomial Proportion". Of 153 photos and a true accuracy of 50 to
+    98 %, it holds that accuracy in 94.0 to 96.5 % of draws; Clopper and Pearson's does in up to 98.8 %, Jeffreys' in
+    down to 91.9 %, and the one of most textbooks (mean ± 1.96 standard errors) in down to 80 %. SciPy has it too, but
+    takes a second to import, which the end of a short training would wait for.
 
     Args:
-        right: How many are classified right.
+        right: How many are right.
         photos: Of how many; without any, everything is possible.
     """
     if photos == 0:
         return 0.0, 1.0
-    from scipy.stats import binomtest
-
-    found = binomtest(right, photos).proportion_ci(LEVEL, method="wilson")
-    return float(found.low), float(found.high)
+    share, z2 = right / photos, _Z95**2
+    centre = (share + z2 / (2 * photos)) / (1 + z2 / photos)
+    half = _Z95 / (1 + z2 / photos) * math.sqrt(share * (1 - share) / photos + z2 / (4 * photos**2))
+    low = 0.0 if right == 0 else centre - half
+    high = 1.0 if right == photos else centre + half
+    return low, high
 
 
 def share_interval(share: float, photos: int) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from tl_app import plots_runs, words
 from tl_app.analysis.certainty import mcnemar, share_interval
 from tl_app.analysis.pairs import Answers, Pair, corrected, paired
 from tl_app.config import TrainConfig
-from tl_app.data.index import DatasetIndex, relocate
+from tl_app.data.index import DatasetIndex
 from tl_app.errors import UsageError, UserError
 from tl_app.runs import RunInfo
 from tl_app.snapshot import Snapshot, snapshot_of
@@ -208,22 +208,13 @@ def _asked(info: RunInfo) -> Answers | str:
 
 
 def _answers(info: RunInfo) -> Answers:
-    from tl_app.engine.batches import eval_batches
-    from tl_app.engine.evaluate import evaluate
-    from tl_app.evaluation import open_photos
-    from tl_app.predictor import load_run
+    from tl_app.analysis.answers import answers_of
 
-    index = relocate(DatasetIndex.read_manifest(info.path / "manifest.csv"))
-    predictor = load_run(info)
-    store, items, _ = open_photos(index, index.used("val"), predictor.preprocessing, info.classes)
-    result = evaluate(
-        predictor.logits, eval_batches(store, items, 32), device=predictor.device, stop=lambda: False
-    )
-    assert result is not None
+    found = answers_of(info)
     return (
-        [item.content for item in items],
-        [info.classes[number] for number in result.labels.tolist()],
-        [info.classes[number] for number in result.probabilities.argmax(1).tolist()],
+        list(found.contents),
+        [info.classes[number] for number in found.labels.tolist()],
+        [info.classes[number] for number in found.logits.argmax(1).tolist()],
     )
 
 

@@ -47,6 +47,34 @@ def stratified(
     return splits
 
 
+def dealt(labels: Sequence[str], folds: int, seed: int, keys: Sequence[str]) -> list[int]:
+    """Deals photos out to folds for cross-validation, as many of each class to each as can be.
+
+    Photos of a class that share a key stay together; those of a class with a single key are in no fold, as they are
+    always needed to train on.
+
+    Args:
+        labels: The class of each photo.
+        folds: How many, at least 2.
+        seed: Another seed, another choice.
+        keys: What identifies each photo, such as its content hash.
+
+    Returns:
+        For each photo the number of its fold, from 0, or -1.
+    """
+    members: dict[str, dict[bytes, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for position, (label, key) in enumerate(zip(labels, keys, strict=True)):
+        members[label][_rank(seed, key)].append(position)
+    found = [-1] * len(labels)
+    turn = 0  # goes on from class to class, else the first folds would get all that is left over
+    for groups in (members[label] for label in sorted(members)):
+        for rank in sorted(groups) if len(groups) > 1 else ():
+            for position in groups[rank]:
+                found[position] = turn % folds
+            turn += 1
+    return found
+
+
 def _rank(seed: int, identity: str) -> bytes:
     return hashlib.blake2b(f"{seed}:{identity}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 

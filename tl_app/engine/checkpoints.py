@@ -320,6 +320,21 @@ def load_best(folder: Path, network: StagedNetwork, *, head: bool = True) -> boo
     return False
 
 
+def model_id(folder: Path) -> str | None:
+    """Tells a run's best model from those that it had before; None before the first epoch is done.
+
+    Raises:
+        ResourceError: The checkpoint is damaged.
+    """
+    position = read_position(folder / LAST)
+    if position is None or position.best_file is None:
+        return None
+    path = folder / position.best_file
+    size = path.stat().st_size if path.is_file() else 0
+    best = [position.best_epoch, position.best_accuracy, position.best_loss, position.soup]
+    return json.dumps([position.best_file, size, *best])
+
+
 def remove_stale(folder: Path, position: Position) -> None:
     """Removes best checkpoints that the position no longer names."""
     kept = position.kept_files

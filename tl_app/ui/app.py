@@ -1,4 +1,4 @@
-"""The app as a whole: the four tabs, what one tab does to another, the clock, and the server around it."""
+"""The app as a whole: the five tabs, what one tab does to another, the clock, and the server around it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from tl_app.ui import (
     preset_bar,
     preview,
     rate_card,
+    results_tab,
     runs_tab,
     storage,
     theme,
@@ -32,6 +33,7 @@ from tl_app.ui import (
 )
 from tl_app.ui.blocks import html
 from tl_app.ui.data_tab import DataTab
+from tl_app.ui.results_tab import ResultsTab
 from tl_app.ui.runs_tab import RunsTab
 from tl_app.ui.storage import Storage
 from tl_app.ui.strip import HEAD_FIELDS
@@ -48,6 +50,7 @@ _TITLES = {
     **preset_bar.TITLES,
     **rate_card.TITLES,
     **preview.TITLES,
+    **results_tab.TITLES,
     **try_tab.TITLES,
     **runs_tab.TITLES,
     **worth_card.TITLES,
@@ -104,6 +107,7 @@ def launch(
         work.prober.stop()
         work.finder.stop()
         work.weigher.make_way()
+        work.examiner.stop()
         work.worker.close()
 
 
@@ -146,6 +150,8 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
                 data = data_tab.build(work)
             with gr.Tab("Train", id="train") as train_page:
                 train = train_tab.build(work, data.source, data.quick_start, data.quick_why)
+            with gr.Tab("Results", id="results") as results_page:
+                results = results_tab.build(work, [results_page.select])
             with gr.Tab("Try it", id="try") as try_page:
                 trial = try_tab.build(work)
             with gr.Tab("Runs", id="runs") as runs_page:
@@ -158,6 +164,7 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
         _wire_sources(train, train_page)
         _wire_clock(demo, clock, data, train, tabs)
         _wire_trial(train, trial, stored, tabs, try_page)
+        _wire_results(train, results, stored, tabs)
         _wire_runs(data, train, stored, kept, tabs, runs_page)
         _wire_remedies(data, train, stored, tabs)
         study = worth_card.bind(weighing, work, data.source, train.settings.form)
@@ -253,6 +260,16 @@ def _wire_trial(train: TrainTab, trial: TryTab, stored: RunsTab, tabs: gr.Tabs, 
     asked.success(_go_to("try"), None, tabs, **quiet).then(trial.acts.again, trial.asked, trial.shown)
     used = stored.use.click(trial.acts.use_run, stored.open_name, trial.model, **quiet)
     used.success(_go_to("try"), None, tabs, **quiet).then(trial.acts.again, trial.asked, trial.shown)
+
+
+def _wire_results(train: TrainTab, results: ResultsTab, stored: RunsTab, tabs: gr.Tabs) -> None:
+    """Ways to the Results tab beside its own: from the run just trained, from the list of runs."""
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+    point_at, run = results.acts.point_at, results.run
+    trained = train.results.click(lambda: point_at(train.acts.best_run()), None, run, **quiet)
+    trained.success(_go_to("results"), None, tabs, **quiet)
+    listed = stored.results.click(point_at, stored.open_name, run, **quiet)
+    listed.success(_go_to("results"), None, tabs, **quiet)
 
 
 def _wire_runs(

@@ -7,6 +7,7 @@ flicker and without losing the zoom, with plotly's drawing code served by the ap
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -14,7 +15,15 @@ import gradio as gr
 from tl_app.ui import markup, theme
 
 
-def figure(*, label: str, hint: str, elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
+def figure(
+    *,
+    label: str,
+    hint: str,
+    elem_id: str,
+    value: dict[str, Any] | None = None,
+    scripts: Sequence[str] = ("figure",),
+    **extra: Any,
+) -> gr.HTML:
     """A place for one figure.
 
     Args:
@@ -22,6 +31,8 @@ def figure(*, label: str, hint: str, elem_id: str, value: dict[str, Any] | None 
         hint: Shown while there is no figure.
         elem_id: The element's name in the page.
         value: A figure as plain dictionaries, or ``None``.
+        scripts: Names of those it runs, one after the other.
+        extra: More of gradio's own arguments.
     """
     template = (
         f'<div class="tl-plot-hint tl-hint">{markup.text(hint)}</div>'
@@ -31,11 +42,12 @@ def figure(*, label: str, hint: str, elem_id: str, value: dict[str, Any] | None 
         value=value,
         label=label,
         html_template=template,
-        js_on_load=theme.script("figure"),
+        js_on_load="\n".join(theme.script(name) for name in scripts),
         head=theme.PLOTLY_HEAD,
         apply_default_css=False,
         elem_id=elem_id,
         elem_classes=["tl-figure"],
+        **extra,
     )
 
 

@@ -37,6 +37,7 @@ _HEADERS = ("Name", "State", "Accuracy", "Photos", "Backbone", "Recipe", "When")
 
 TITLES = {
     "tl-use-run": "Opens the Try it tab with this run's best model.",
+    "tl-run-results": "Opens the Results tab: this run's figures, mistakes and confused classes.",
     "tl-resume-run": "Goes on from the last checkpoint, on the Train tab.",
     **more.titles("run"),
     "tl-csv": "Saves every step and epoch of this run as a table.",
@@ -56,6 +57,7 @@ class RunsTab:
 
     open_name: gr.State
     use: gr.Button
+    results: gr.Button
     resume: gr.Button
     more: More
     diagnosis: gr.HTML
@@ -71,6 +73,7 @@ class _Parts:
     choice: gr.Dropdown
     panel: gr.Column
     use: gr.Button
+    results: gr.Button
     resume: gr.Button
     csv: gr.DownloadButton
     preset: gr.DownloadButton
@@ -107,6 +110,7 @@ class _Parts:
             self.diagnosis,
             self.curves,
             self.notices,
+            self.results,
             self.command,
             self.python,
             self.settings,
@@ -131,6 +135,7 @@ def build(work: Workspace) -> RunsTab:
     return RunsTab(
         open_name=parts.open_name,
         use=parts.use,
+        results=parts.results,
         resume=parts.resume,
         more=parts.more,
         diagnosis=parts.diagnosis,
@@ -159,6 +164,7 @@ def _lay_out() -> _Parts:
     with gr.Column(visible=False, elem_id="tl-run-panel") as panel:
         with gr.Row(elem_id="tl-run-buttons"):
             use = gr.Button("Use on Try it", variant="primary", elem_id="tl-use-run", min_width=130)
+            results = gr.Button("See the results", elem_id="tl-run-results", min_width=140)
             resume = gr.Button("Resume", elem_id="tl-resume-run", min_width=110)
             csv = gr.DownloadButton("Download curves (CSV)", elem_id="tl-csv", min_width=190)
             preset = gr.DownloadButton("Preset (YAML)", elem_id="tl-run-preset", min_width=130)
@@ -206,6 +212,7 @@ def _lay_out() -> _Parts:
         choice=choice,
         panel=panel,
         use=use,
+        results=results,
         resume=resume,
         csv=csv,
         preset=preset,
@@ -289,6 +296,7 @@ class _Acts:
             diagnosis_card.card(info, snapshot),
             plots.curves(snapshot) if snapshot.step_points or snapshot.epoch_rows else None,
             markup.notices(snapshot.notices),
+            gr.update(interactive=bool(info.best_epoch)),
             reproduce.command_of(info),
             script,
             settings_table(info),
@@ -296,7 +304,7 @@ class _Acts:
 
 
 def _closed() -> tuple[Any, ...]:
-    return ("", gr.update(visible=False), *[gr.skip()] * 17)
+    return ("", gr.update(visible=False), *[gr.skip()] * 18)
 
 
 def table_of(found: list[RunInfo], opened: str = "") -> str:

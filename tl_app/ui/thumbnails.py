@@ -52,12 +52,19 @@ def of_classes(
     chosen = {name: spread(_photos_of(index, name), per_class) for name in classes}
     with ThreadPoolExecutor(_THREADS) as pool:
         made = {
-            name: list(pool.map(lambda p: _cached(index.root, side, p), chosen[name])) for name in classes
+            name: list(pool.map(lambda p: _cached(index.root, side, p.path, p.content_hash), chosen[name]))
+            for name in classes
         }
     return {
         name: [(photo, uri) for photo, uri in zip(chosen[name], made[name], strict=True) if uri]
         for name in classes
     }
+
+
+def of_files(root: Path, files: list[tuple[str, str]], side: int) -> list[str]:
+    """Data URIs of photos, each given by path under ``root`` and hash of its content; empty where one is gone."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(lambda file: _cached(root, side, *file), files))
 
 
 def spread(photos: list[Photo], most: int) -> list[Photo]:
@@ -71,18 +78,20 @@ def _photos_of(index: DatasetIndex, name: str) -> list[Photo]:
     return [photo for photo in index.photos if photo.label == name and not photo.issue]
 
 
-def _cached(root: Path, side: int, photo: Photo) -> str:
-    key = hashlib.sha256(f"{photo.content_hash} {side}".encode()).hexdigest()[:32]
+def _cached(root: Path, side: int, path: str, content_hash: str) -> str:
+    key = hashlib.sha256(f"{content_hash} {side}".encode()).hexdigest()[:32]
     file = resources.cache_dir() / "thumbnails" / key[:2] / f"{key}.jpg"
     with contextlib.suppress(OSError):
-        return _uri(file.read_bytes())
+        if content_hash:
+            return _uri(file.read_bytes())
     try:
-        content = _encode(root / photo.path, side)
+        content = _encode(root / path, side)
     except PhotoError:
         return ""
     with contextlib.suppress(OSError):  # a full disk costs the cache, not the picture
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, content)
+        if content_hash:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, content)
     return _uri(content)
 
 

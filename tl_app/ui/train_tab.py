@@ -30,6 +30,7 @@ TITLES = {
     "tl-stop": "Ends within the current batch and keeps the best model. It can be resumed later.",
     "tl-resume": "Goes on from the last checkpoint of the run shown here.",
     "tl-finish": "Ends the run within the current batch and makes it complete, with its best model so far.",
+    "tl-see-results": "Opens the Results tab: this run's figures, mistakes and confused classes.",
     "tl-try-it": "Opens the Try it tab with this run's best model.",
     **more.titles("train"),
 }
@@ -42,6 +43,7 @@ class TrainTab:
     settings: Settings
     seen: gr.State
     try_it: gr.Button
+    results: gr.Button
     rates: RateCard
     live: list[Any]  # outputs of `tick`, `redraw`, `start` and `resume`
     acts: _Acts
@@ -61,12 +63,13 @@ class _Parts:
     more: More
     notices: gr.HTML
     try_it: gr.Button
+    results: gr.Button
     rates: RateCard
 
     @property
     def live(self) -> list[Any]:
         run = [self.card, self.curves, self.notices, self.try_it, self.finish, *self.more.shown]
-        return [self.seen, self.start, self.stop, self.resume, self.why, *run]
+        return [self.seen, self.start, self.stop, self.resume, self.why, *run, self.results]
 
 
 def build(work: Workspace, source: gr.State, quick_start: gr.Button, quick_why: gr.HTML) -> TrainTab:
@@ -89,7 +92,7 @@ def build(work: Workspace, source: gr.State, quick_start: gr.Button, quick_why: 
     asked, shown = [source, parts.more.epochs], [parts.card]
     parts.more.go_on.click(acts.go_on, asked, live, show_progress_on=shown)
     parts.more.unfreeze.click(acts.unfreeze, asked, live, show_progress_on=shown)
-    return TrainTab(parts.settings, parts.seen, parts.try_it, parts.rates, live, acts)
+    return TrainTab(parts.settings, parts.seen, parts.try_it, parts.results, parts.rates, live, acts)
 
 
 def _lay_out(work: Workspace, source: gr.State) -> _Parts:
@@ -111,7 +114,11 @@ def _lay_out(work: Workspace, source: gr.State) -> _Parts:
             finish = gr.Button("Finish now with the best", visible=False, elem_id="tl-finish")
             further = more.build("train")
             curves = figure(label="Loss and accuracy over the epochs", hint=_NO_CURVES, elem_id="tl-curves")
-            try_it = gr.Button("Try it on photos →", visible=False, elem_id="tl-try-it")
+            with gr.Row(elem_classes=["tl-buttons"]):
+                results = gr.Button(
+                    "See the results →", visible=False, variant="primary", elem_id="tl-see-results"
+                )
+                try_it = gr.Button("Try it on photos →", visible=False, elem_id="tl-try-it")
             notices = html(elem_id="tl-notices")
     return _Parts(
         settings=chosen,
@@ -126,6 +133,7 @@ def _lay_out(work: Workspace, source: gr.State) -> _Parts:
         more=further,
         notices=notices,
         try_it=try_it,
+        results=results,
         rates=rates,
     )
 
@@ -244,7 +252,7 @@ def start_line(index: DatasetIndex | None, running: str) -> str:
 def _shown(snapshot: Snapshot | None, busy: bool) -> tuple[Any, ...]:
     if snapshot is None:
         hidden, further = gr.update(visible=False), more.shown(complete=False, busy=busy, depth=0)
-        return markup.hint(_NO_RUN), None, "", hidden, hidden, *further
+        return markup.hint(_NO_RUN), None, "", hidden, hidden, *further, hidden
     drawn = plots.curves(snapshot) if snapshot.step_points or snapshot.epoch_rows else None
     usable = gr.update(visible=bool(snapshot.best_epoch))
     # It stands out when there is reason to use it.
@@ -255,7 +263,8 @@ def _shown(snapshot: Snapshot | None, busy: bool) -> tuple[Any, ...]:
         busy=busy,
         depth=snapshot.frozen_stages,
     )
-    return status.card(snapshot), drawn, markup.notices(snapshot.notices), usable, finish, *further
+    notices = markup.notices(snapshot.notices)
+    return status.card(snapshot), drawn, notices, usable, finish, *further, usable
 
 
 def _resumable(snapshot: Snapshot) -> bool:

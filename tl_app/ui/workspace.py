@@ -24,6 +24,7 @@ from tl_app.jobs import Job, Worker, scanned
 from tl_app.references import located
 from tl_app.snapshot import Snapshot, snapshot_of
 from tl_app.ui import loading, manners
+from tl_app.ui.examiner import Examiner
 from tl_app.ui.finder import Finder
 from tl_app.ui.prober import Prober
 from tl_app.ui.weigher import Weigher
@@ -53,6 +54,7 @@ class Workspace:
         self.prober = Prober(self.running)
         self.finder = Finder(self.running)
         self.weigher = Weigher()
+        self.examiner = Examiner(self.runs_dir)
         self._lock = threading.Lock()
         self._datasets: collections.OrderedDict[str, DatasetIndex] = collections.OrderedDict()
         self._predictors: collections.OrderedDict[tuple[str, ...], Predictor] = collections.OrderedDict()
@@ -192,6 +194,7 @@ class Workspace:
 
     def forget(self, path: Path) -> None:
         """Drops what is remembered of a run that was deleted."""
+        self.examiner.forget(path.name)
         if self._stored is not None and self._stored[0] == str(path):
             self._stored = ("", Snapshot())
         job = self.worker.job

@@ -1,0 +1,201 @@
+"""What a run's best model says of labelled photos: computed once, kept in the run folder, read in an instant.
+
+Everything that judges a run (figures, calibration, errors, explanations) begins here. Knows nothing of what is made
+of the answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from tl_app.analysis.labelled import Labelled, labelled, open_photos
+from tl_app.data.index import relocate
+from tl_app.data.store import PhotoStore
+from tl_app.engine import checkpoints
+from tl_app.engine.batches import Item, eval_batches
+from tl_app.errors import DataError
+from tl_app.files import write_atomically
+from tl_app.predictor import Predictor, load_run
+from tl_app.runs import ANALYSIS, RunInfo
+
+_FORMAT = 1
+_BATCH = 32
+_LARGEST = float(np.finfo(np.float16).max)
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a run's best model says of N labelled photos, over C classes and D features.
+
+    Arrays are not to be written into: they may be views of a file.
+
+    Attributes:
+        classes: Their names, by number.
+        root: The folder that the photos lie under, or lay under when it is gone.
+        paths: (N,) relative to ``root``, with ``/`` between folders.
+        contents: (N,) hashes of the files; empty where a photo was not hashed.
+        labels: int64 (N,), numbers of ``classes``.
+        logits: float32 (N, C), the network's own, not divided by a temperature.
+        features: float16 (N, D), pooled, in front of the head.
+        split: ``train``, ``val``, ``test`` or ``all``.
+        left_out: Photos that could not be used, with the reason.
+        model: Which best model they are of, as :func:`tl_app.engine.checkpoints.model_id` has it.
+    """
+
+    classes: tuple[str, ...]
+    root: Path
+    paths: tuple[str, ...]
+    contents: tuple[str, ...]
+    labels: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    features: NDArray[np.float16]
+    split: str
+    left_out: dict[str, str]
+    model: str = ""
+
+
+def answers_of(
+    info: RunInfo,
+    split: str | None = "val",
+    *,
+    data: str | Path | None = None,
+    device: str = "auto",
+    on_progress: Report | None = None,
+) -> Answers:
+    """The answers to all photos of a split; those to a run's own photos are kept in its folder.
+
+    A run that is being trained has answers too, which are made anew whenever there is a new best model.
+
+    Args:
+        info: The run.
+        split: ``train``, ``val``, ``test`` or ``all``; None as for :func:`tl_app.analysis.labelled.labelled`.
+        data: Other photos of the run's classes; their answers are not kept.
+        device: Where to compute what is missing.
+        on_progress: Called with photos done and photos in all, from this thread; not when nothing is to be computed.
+
+    Raises:
+        UserError: There is no such split, no model yet, classes are not the run's, or photos are gone.
+    """
+    photos = labelled(info, data, split)
+    if photos.own and (model := checkpoints.model_id(info.path / "checkpoints")):
+        kept = _read(info, photos, model)
+        if kept is not None:
+            return kept
+    while True:
+        model = checkpoints.model_id(info.path / "checkpoints")
+        predictor = load_run(info, device)
+        if checkpoints.model_id(info.path / "checkpoints") == model:  # else a better one came in between
+            break
+    assert model is not None
+    answers = dataclasses.replace(computed(predictor, info, photos, on_progress), model=model)
+    if photos.own:
+        try:
+            _write(info, answers, _fingerprint(photos, model))
+        except OSError as error:  # a folder that can only be read costs the time to compute them again
+            text = f"The answers of run '{info.name}' could not be kept: {error.strerror or error}."
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+    return answers
+
+
+def computed(
+    predictor: Predictor, info: RunInfo, photos: Labelled, on_progress: Report | None = None
+) -> Answers:
+    """What a predictor answers to photos; arguments and errors as for :func:`answers_of`."""
+    store, items, failed = open_photos(photos.index, photos.photos, predictor.preprocessing, info.classes)
+    features, logits = answered(predictor, store, items, on_progress)
+    issues = {} if photos.own else {photo.path: photo.issue for photo in photos.index.left_out}
+    return Answers(
+        classes=info.classes,
+        root=store.root,
+        paths=tuple(item.path for item in items),
+        contents=tuple(item.content for item in items),
+        labels=np.array([item.label for item in items], np.int64),
+        logits=logits,
+        features=features,
+        split=photos.split,
+        left_out={**issues, **failed},
+    )
+
+
+def answered(
+    predictor: Predictor, store: PhotoStore, items: list[Item], on_progress: Report | None = None
+) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    """Features (N, D) and logits (N, C) of photos, in order."""
+    features, logits, done = [], [], 0
+    for images, _ in eval_batches(store, items, _BATCH):
+        seen, said = predictor.outputs(images)
+        features.append(seen.clamp(-_LARGEST, _LARGEST).half().numpy())
+        logits.append(said.numpy())
+        done += len(images)
+        if on_progress is not None:
+            on_progress(done, len(items))
+    return np.concatenate(features), np.concatenate(logits)
+
+
+def _fingerprint(photos: Labelled, model: str) -> str:
+    """Of all that answers depend on: the model, and which photos are asked."""
+    digest = hashlib.blake2b(json.dumps([_FORMAT, model, photos.split]).encode(), digest_size=16)
+    for photo in photos.photos:
+        row = "\0".join((photo.path, photo.label, photo.content_hash, ""))
+        digest.update(row.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _write(info: RunInfo, answers: Answers, fingerprint: str) -> None:
+    names = ("labels", "logits", "features")
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(getattr(answers, name))) for name in names}
+    values = {"paths": answers.paths, "contents": answers.contents, "left_out": answers.left_out}
+    # One file, so that figures and names cannot come from two different times.
+    content = save(tensors, {"fingerprint": fingerprint, "photos": json.dumps(values)})
+    path = _file(info, answers.split)
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, content)
+
+
+def _read(info: RunInfo, photos: Labelled, model: str) -> Answers | None:
+    """What is kept, its arrays mapped from the file; None when nothing is, or that of another model or photos."""
+    try:
+        with safe_open(_file(info, photos.split), framework="pt") as file:
+            values = file.metadata()
+            if values["fingerprint"] != _fingerprint(photos, model):
+                return None
+            about = json.loads(values["photos"])
+            labels, logits, features = (
+                file.get_tensor(name).numpy() for name in ("labels", "logits", "features")
+            )
+    except (OSError, SafetensorError, KeyError, ValueError):  # none yet, or spoilt: it can be made again
+        return None
+    root = photos.index.root
+    with contextlib.suppress(DataError):  # figures outlive the photos
+        root = relocate(photos.index).root
+    return Answers(
+        classes=info.classes,
+        root=root,
+        paths=tuple(about["paths"]),
+        contents=tuple(about["contents"]),
+        labels=labels,
+        logits=logits,
+        features=features,
+        split=photos.split,
+        left_out=about["left_out"],
+        model=model,
+    )
+
+
+def _file(info: RunInfo, split: str) -> Path:
+    return info.path / ANALYSIS / f"{split}.safetensors"

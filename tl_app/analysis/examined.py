@@ -1,0 +1,100 @@
+"""All that is known of a run on one split: answers, figures, calibration, and what was said of each photo.
+
+Knows nothing of how it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_app.analysis import calibration
+from tl_app.analysis.answers import Answers, answers_of
+from tl_app.analysis.calibration import Calibration
+from tl_app.analysis.metrics import Confidence, Metrics, confidence_of, confusion_of, measured
+from tl_app.analysis.mistakes import Judged, judged
+from tl_app.engine import checkpoints
+from tl_app.runs import ANALYSIS, RunInfo
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A run's best model on one split.
+
+    Attributes:
+        info: The run as it was then.
+        model: Names the model.
+        answers: What it says of each photo.
+        metrics: Figures of the calibrated answers.
+        raw: What of them a temperature changes, at temperature 1.
+        calibration: From the run's validation photos.
+        judged: Each photo's answer, calibrated.
+        confusion: int64 (C, C), rows are true classes.
+    """
+
+    info: RunInfo
+    model: str
+    answers: Answers
+    metrics: Metrics
+    raw: Confidence
+    calibration: Calibration
+    judged: Judged
+    confusion: NDArray[np.int64]
+
+
+def examine(info: RunInfo, split: str, on_progress: Report | None = None) -> Examined:
+    """Everything of one split; seconds when the answers are kept.
+
+    Args:
+        info: The run, which may still be trained: its best model so far is examined.
+        split: ``train``, ``val`` or ``test``.
+        on_progress: Called with photos done and photos in all while answers are computed.
+
+    Raises:
+        UserError: There is no model or no such split, or photos are gone.
+    """
+    while True:
+        answers = kept_answers(info, split, on_progress)
+        if answers.model == model_of(info):  # else a better one came in between
+            break
+    fitted = calibration.read(info.path / ANALYSIS, answers.model)
+    if fitted is None:  # a run under way, or one that was killed: kept when it ends
+        val = answers if split == "val" else kept_answers(info, "val", on_progress)
+        fitted = calibration.calibrated(answers.model, val.labels, val.logits)
+    metrics = measured(answers.labels, answers.logits, answers.classes, fitted.temperature)
+    said = judged(answers.labels, answers.logits, fitted.temperature)
+    return Examined(
+        info=info,
+        model=answers.model,
+        answers=answers,
+        metrics=metrics,
+        raw=confidence_of(answers.labels, answers.logits),
+        calibration=fitted,
+        judged=said,
+        confusion=confusion_of(answers.labels, said.said, len(answers.classes)),
+    )
+
+
+def model_of(info: RunInfo) -> str | None:
+    """Names a run's best model; another name means another model. None when there is none yet."""
+    return checkpoints.model_id(info.path / "checkpoints")
+
+
+def kept_answers(info: RunInfo, split: str, on_progress: Report | None = None) -> Answers:
+    """A run's answers, mapped from their file; computed first when there are none."""
+    computed = False
+
+    def report(done: int, total: int) -> None:
+        nonlocal computed
+        computed = True
+        if on_progress is not None:
+            on_progress(done, total)
+
+    answers = answers_of(info, split, on_progress=report)
+    kept = (info.path / ANALYSIS / f"{split}.safetensors").is_file()
+    return answers_of(info, split) if computed and kept else answers  # from the file, which costs no memory

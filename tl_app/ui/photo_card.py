@@ -1,0 +1,217 @@
+"""One photo in large: what was said of it, and the training photos that are most like it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+import numpy as np
+
+from tl_app import words
+from tl_app.analysis.mistakes import log_probabilities
+from tl_app.analysis.neighbours import nearest
+from tl_app.ui import markup, photo_grid, theme, thumbnails
+from tl_app.ui.blocks import html
+from tl_app.ui.examiner import Shown
+from tl_app.ui.toasts import toasts
+from tl_app.ui.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tl_app.analysis.examined import Examined
+
+_LARGE = 640
+_TOP = 5
+_NEAREST = 6
+_WAIT_SECONDS = 1.0
+
+TITLES = {
+    "tl-photo-near": "Computes the features of all training photos once, in the background, and keeps them.",
+    "tl-photo-close": "Hides this photo.",
+}
+
+
+@dataclass(frozen=True)
+class PhotoCard:
+    """The components; :func:`bind` wires them."""
+
+    number: gr.State
+    panel: gr.Column
+    card: gr.HTML
+    close: gr.Button
+    near: gr.HTML
+    ask: gr.Button
+    clock: gr.Timer
+
+    @property
+    def shown(self) -> list[Any]:
+        """Outputs of `open` and :func:`closed`."""
+        return [self.number, self.panel, self.card, *self.neighbours]
+
+    @property
+    def neighbours(self) -> list[Any]:
+        """Outputs of what looks for like photos."""
+        return [self.near, self.ask, self.clock]
+
+
+def build() -> PhotoCard:
+    """Lays the card out, hidden."""
+    with gr.Column(visible=False, elem_id="tl-photo-panel") as panel:
+        card = gr.HTML(
+            "",
+            label="The photo",
+            js_on_load=theme.script("reveal"),
+            apply_default_css=False,
+            elem_id="tl-photo-card",
+        )
+        near = html(elem_id="tl-photo-nearest")
+        with gr.Row(elem_classes=["tl-buttons"]):
+            ask = gr.Button("Find the training photos most like it", size="sm", elem_id="tl-photo-near")
+            close = gr.Button("Close this photo", size="sm", elem_id="tl-photo-close", min_width=120)
+    return PhotoCard(gr.State(-1), panel, card, close, near, ask, gr.Timer(0.5, active=False))
+
+
+def bind(parts: PhotoCard, work: Workspace, shown: gr.State, sources: list[gr.HTML]) -> None:
+    """Wires the card.
+
+    Args:
+        parts: From :func:`build`.
+        work: The app's memory.
+        shown: Which run is shown.
+        sources: Where photos are picked.
+    """
+    acts = Acts(work)
+    quiet: dict[str, Any] = {"show_progress": "hidden"}
+    for source in sources:
+        source.select(acts.open, shown, parts.shown, **quiet)
+    asked: list[Any] = [shown, parts.number]
+    parts.ask.click(acts.ask, asked, parts.neighbours, **quiet)
+    parts.clock.tick(acts.tick, asked, parts.neighbours, queue=False, **quiet)
+    parts.close.click(closed, None, parts.shown, queue=False, **quiet)
+
+
+def closed() -> tuple[Any, ...]:
+    """No photo is open; outputs are ``shown``."""
+    return -1, gr.update(visible=False), "", "", gr.skip(), gr.Timer(active=False)
+
+
+@dataclass(frozen=True)
+class Acts:
+    """The card's event handlers."""
+
+    work: Workspace
+
+    @toasts
+    def open(self, shown: Shown, event: gr.EventData) -> tuple[Any, ...]:
+        """A photo was picked; anything else that can be picked is none of ours."""
+        kind, numbers = photo_grid.picked(event)
+        if kind != "photo":
+            return tuple([gr.skip()] * 6)
+        examined = self.work.examiner.found(shown)
+        number = max(0, min(numbers[0], len(examined.answers.paths) - 1))
+        near = self._near(shown, number, begin=_is_kept(examined))
+        return number, gr.update(visible=True), card(examined, number), *near
+
+    @toasts
+    def ask(self, shown: Shown, number: int) -> tuple[Any, ...]:
+        """Computes what is needed to compare with the training photos."""
+        return self._near(shown, number, begin=True)
+
+    def tick(self, shown: Shown, number: int) -> tuple[Any, ...]:
+        """While that goes on."""
+        return self._near(shown, number, begin=False)
+
+    def _near(self, shown: Shown, number: int, *, begin: bool) -> tuple[Any, ...]:
+        """What is known of like photos; outputs are ``neighbours``."""
+        run, _, model = shown
+        examiner = self.work.examiner
+        standing = examiner.ask(run, "train", _WAIT_SECONDS) if begin else examiner.standing(run, "train")
+        if standing is None:
+            return "", gr.update(visible=True), gr.Timer(active=False)
+        if standing.state == "running":
+            bar = markup.progress(standing.done, standing.total, _progress(standing.done, standing.total))
+            return bar, gr.update(visible=False), gr.Timer(active=True)
+        if standing.result is None or standing.result.model != model:
+            said = standing.message or "The run has a better model by now: press Look again."
+            return markup.message(said), gr.update(visible=True), gr.Timer(active=False)
+        found = neighbours(examiner.found(shown), number, standing.result)
+        return found, gr.update(visible=False), gr.Timer(active=False)
+
+
+def card(examined: Examined, number: int) -> str:
+    """The photo with its most likely classes, the true one among them."""
+    answers = examined.answers
+    logs = log_probabilities(answers.logits[number : number + 1], examined.calibration.temperature)[0]
+    top = [int(place) for place in np.argsort(-logs, kind="stable")[:_TOP]]
+    true = int(examined.judged.labels[number])
+    bars = "".join(_bar(answers.classes[n], float(np.exp(logs[n])), n == true) for n in top)
+    rest = "" if true in top else _bar(answers.classes[true], float(np.exp(logs[true])), True)
+    threshold = examined.calibration.threshold
+    unsure = threshold is None or float(examined.judged.confidence[number]) < threshold
+    doubt = (
+        '<p class="tl-fine">Below the suggested threshold: this would be "not sure".</p>' if unsure else ""
+    )
+    uri = thumbnails.of_files(answers.root, [(answers.paths[number], answers.contents[number])], _LARGE)[0]
+    name = markup.text(answers.paths[number])
+    picture = f'<img src="{uri}" alt="{name}">' if uri else photo_grid.no_picture()
+    loss = f"Loss {float(examined.judged.loss[number]):.2f} · {name}"
+    return (
+        f'<div class="tl-card tl-one"><figure>{picture}</figure><div><h3>'
+        f"{markup.text(photo_grid.in_words(examined, number))}</h3>{bars}{rest}{doubt}"
+        f'<p class="tl-fine tl-path">{loss}</p></div></div>'
+    )
+
+
+def neighbours(examined: Examined, number: int, trained_on: Examined) -> str:
+    """The training photos whose features point most nearly the same way."""
+    itself = examined.answers.split == trained_on.answers.split
+    found = nearest(trained_on.answers.features, examined.answers.features[number], _NEAREST + itself)
+    pairs = [
+        (int(place), float(likeness))
+        for place, likeness in zip(*found, strict=True)
+        if not (itself and int(place) == number)
+    ][:_NEAREST]
+    answers = trained_on.answers
+    files = [(answers.paths[place], answers.contents[place]) for place, _ in pairs]
+    pictures = thumbnails.of_files(answers.root, files, photo_grid.SIDE)
+    tiles = "".join(
+        _like(answers.classes[int(answers.labels[place])], likeness, answers.paths[place], uri)
+        for (place, likeness), uri in zip(pairs, pictures, strict=True)
+    )
+    return (
+        '<h4 class="tl-part">Training photos most like it, to the network</h4>'
+        '<p class="tl-fine">Of another class? Then they say where the mistake comes from, or that a label is wrong.</p>'
+        f'<div class="tl-photos tl-few">{tiles}</div>'
+    )
+
+
+def _like(label: str, likeness: float, path: str, uri: str) -> str:
+    name = markup.text(path)
+    picture = f'<img src="{uri}" alt="{name}">' if uri else photo_grid.no_picture()
+    return (
+        f'<figure class="tl-photo" title="{name}">{picture}<span><b>{markup.text(label)}</b></span>'
+        f"<small>likeness {likeness:.2f}</small></figure>"
+    )
+
+
+def _bar(label: str, share: float, true: bool) -> str:
+    mark = " ✓ true class" if true else ""
+    return (
+        f'<div class="tl-class{" tl-truth" if true else ""}"><span>{markup.text(label)}{mark}</span>'
+        f'<b>{words.percent(share)}</b><div class="tl-bar"><i style="width:{share * 100:.1f}%"></i></div></div>'
+    )
+
+
+def _is_kept(examined: Examined) -> bool:
+    """Whether comparing costs nothing: the training photos' answers were computed before."""
+    return (
+        examined.answers.split == "train" or (examined.info.path / "analysis" / "train.safetensors").is_file()
+    )
+
+
+def _progress(done: int, total: int) -> str:
+    return (
+        f"Looking at the training photos: {done:,} of {total:,}"
+        if total
+        else "Looking at the training photos"
+    )

@@ -1,0 +1,293 @@
+"""The Results tab: how good a run is and what it gets wrong, down to the single photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from tl_app import runs, words
+from tl_app.data.index import DatasetIndex
+from tl_app.errors import UsageError, UserError
+from tl_app.runs import RunInfo
+from tl_app.ui import confusion_card, figures_card, map_card, markup, mistakes_card, photo_card
+from tl_app.ui.blocks import html
+from tl_app.ui.confusion_card import ConfusionCard
+from tl_app.ui.examiner import Shown, Standing
+from tl_app.ui.figures_card import FiguresCard
+from tl_app.ui.map_card import MapCard
+from tl_app.ui.mistakes_card import MistakesCard
+from tl_app.ui.photo_card import PhotoCard
+from tl_app.ui.toasts import toasts
+from tl_app.ui.workspace import Workspace
+
+_EMPTY = (
+    "No run has a finished epoch yet. Train one on the Train tab: what it gets right and wrong appears here."
+)
+_SPLITS = {"val": "Validation", "test": "Test", "train": "Training"}
+_WAIT_SECONDS = 1.5  # what is kept is there sooner, and then nothing flickers
+
+TITLES = {
+    "tl-results-again": "Reads the list of runs anew, and looks at the run's best model as it is now.",
+    **photo_card.TITLES,
+}
+
+Asked = tuple[str, str] | None  # a run and a split that are waited for
+
+
+@dataclass(frozen=True)
+class ResultsTab:
+    """The components that other tabs, or the page as a whole, are wired to."""
+
+    run: gr.Dropdown  # output of `point_at`
+    acts: Acts
+
+
+@dataclass(frozen=True)
+class _Parts:
+    run: gr.Dropdown
+    split: gr.Radio
+    again: gr.Button
+    asked: gr.State
+    shown: gr.State
+    clock: gr.Timer
+    status: gr.HTML
+    panel: gr.Column
+    figures: FiguresCard
+    confusion: ConfusionCard
+    mistakes: MistakesCard
+    map: MapCard
+    photo: PhotoCard
+
+    @property
+    def drawn(self) -> list[Any]:
+        """Outputs of everything that may draw the whole tab."""
+        chosen = [self.asked, self.shown, self.clock, self.status, self.panel]
+        cards = [*self.figures.shown, *self.confusion.shown, *self.mistakes.shown, *self.map.shown]
+        return [*chosen, *cards, *self.photo.shown]
+
+
+def build(work: Workspace, opened: list[Any]) -> ResultsTab:
+    """Lays the tab out and binds its events.
+
+    Args:
+        work: The app's memory.
+        opened: Events that open the tab.
+    """
+    parts = _lay_out(work)
+    acts = Acts(work)
+    asked: list[Any] = [parts.run, parts.split, parts.shown, parts.confusion.shares, parts.mistakes.order]
+    listed = [parts.run, parts.split, *parts.drawn]
+    quiet: dict[str, Any] = {"show_progress": "hidden"}
+    waited: list[Any] = [parts.asked, parts.confusion.shares, parts.mistakes.order]
+    drawn = [
+        parts.run.input(acts.choose, asked, listed, **quiet),
+        parts.split.input(acts.draw, asked, parts.drawn, **quiet),
+        parts.again.click(acts.refresh, asked, listed, **quiet),
+        parts.clock.tick(acts.tick, waited, parts.drawn, queue=False, **quiet),
+        *(event(acts.refresh, asked, listed, **quiet) for event in opened),
+    ]
+    confusion_card.bind(parts.confusion, work, parts.shown)
+    mistakes_card.bind(parts.mistakes, work, parts.shown)
+    map_card.bind(parts.map, work, parts.shown, drawn)
+    picked = [parts.confusion.photos, parts.mistakes.photos, parts.map.figure]
+    photo_card.bind(parts.photo, work, parts.shown, picked)
+    return ResultsTab(parts.run, acts)
+
+
+def _lay_out(work: Workspace) -> _Parts:
+    with gr.Row(equal_height=False, elem_id="tl-results-choice"):
+        run = gr.Dropdown(
+            [],
+            value=None,
+            label="Run",
+            info="Runs with at least one finished epoch, newest first.",
+            scale=3,
+            min_width=280,
+            elem_id="tl-results-run",
+        )
+        split = gr.Radio(
+            [(_SPLITS["val"], "val")],
+            value="val",
+            label="Photos",
+            info="Each split by itself: a run knows the photos it was trained on.",
+            scale=2,
+            min_width=280,
+            elem_id="tl-results-split",
+        )
+        again = gr.Button("Look again", size="sm", scale=0, min_width=120, elem_id="tl-results-again")
+    status = html(markup.hint(_EMPTY), elem_id="tl-results-status")
+    with gr.Column(visible=False, elem_id="tl-results") as panel:
+        with gr.Tabs(elem_id="tl-results-parts"):
+            with gr.Tab("Figures"):
+                figures = figures_card.build()
+            with gr.Tab("Confusions"):
+                confusion = confusion_card.build()
+            with gr.Tab("Mistakes"):
+                mistakes = mistakes_card.build()
+            with gr.Tab("Map"):
+                mapped = map_card.build(work)
+        photo = photo_card.build()
+    return _Parts(
+        run=run,
+        split=split,
+        again=again,
+        asked=gr.State(None),
+        shown=gr.State(None),
+        clock=gr.Timer(0.5, active=False),
+        status=status,
+        panel=panel,
+        figures=figures,
+        confusion=confusion,
+        mistakes=mistakes,
+        map=mapped,
+        photo=photo,
+    )
+
+
+@dataclass(frozen=True)
+class Acts:
+    """The tab's event handlers."""
+
+    work: Workspace
+
+    def refresh(
+        self, run: str | None, split: str, shown: Shown | None, shares: bool, order: str
+    ) -> tuple[Any, ...]:
+        """The list as it is now, with the choice kept where it still is there; for whoever opens the tab."""
+        return self._list(run, split, shown, shares, order)
+
+    @toasts
+    def point_at(self, run: str) -> Any:
+        """Another tab asks for this run: it is chosen, and drawn when the tab opens.
+
+        Raises:
+            UsageError: It has no model yet.
+        """
+        found = usable_runs(self.work)
+        if run not in [info.name for info in found]:
+            raise UsageError(
+                f"Run '{run}' has no finished epoch yet." if run else "No run is open.",
+                remedy="Its results are there after the first epoch.",
+            )
+        return gr.update(choices=[(_run_text(info), info.name) for info in found], value=run)
+
+    @toasts
+    def choose(
+        self, run: str | None, split: str, shown: Shown | None, shares: bool, order: str
+    ) -> tuple[Any, ...]:
+        """A run was chosen from the list."""
+        return self._list(run, split, shown, shares, order)
+
+    @toasts
+    def draw(
+        self, run: str | None, split: str, shown: Shown | None, shares: bool, order: str
+    ) -> tuple[Any, ...]:
+        """Another split was chosen."""
+        return self._drawn(run or "", split, shown, shares, order)
+
+    def tick(self, asked: Asked, shares: bool, order: str) -> tuple[Any, ...]:
+        """Twice a second while a run is examined."""
+        if asked is None:
+            return (gr.skip(), gr.skip(), gr.Timer(active=False), *_skips(_CARDS + 2))
+        standing = self.work.examiner.standing(*asked)
+        return _drawn_as(standing or Standing("failed", "Press Look again."), asked, shares, order)
+
+    def _list(
+        self, run: str | None, split: str, shown: Shown | None, shares: bool, order: str
+    ) -> tuple[Any, ...]:
+        found = usable_runs(self.work)
+        names = [info.name for info in found]
+        name = run if run in names else (names[0] if names else "")
+        choices = [(_run_text(info), info.name) for info in found]
+        listed = gr.update(choices=choices, value=name or None)
+        if not name:
+            hidden = gr.update(visible=False)
+            empty = (None, None, gr.Timer(active=False), markup.hint(_EMPTY), hidden, *_skips(_CARDS))
+            return listed, gr.skip(), *empty
+        splits = splits_of(found[names.index(name)])
+        split = split if split in splits else splits[0]
+        offered = gr.update(choices=[(_SPLITS[each], each) for each in splits], value=split)
+        return listed, offered, *self._drawn(name, split, shown, shares, order)
+
+    def _drawn(self, run: str, split: str, shown: Shown | None, shares: bool, order: str) -> tuple[Any, ...]:
+        asked = (run, split)
+        standing = self.work.examiner.ask(run, split, _WAIT_SECONDS)
+        if standing.result is not None and shown == (run, split, standing.result.model):
+            return (
+                None,
+                gr.skip(),
+                gr.Timer(active=False),
+                _line(standing),
+                *_skips(_CARDS + 1),
+            )  # it is there
+        return _drawn_as(standing, asked, shares, order)
+
+
+_CARDS = 6 + 4 + 2 + 4 + 6  # outputs of the five cards
+
+
+def _drawn_as(standing: Standing, asked: tuple[str, str], shares: bool, order: str) -> tuple[Any, ...]:
+    """The whole tab as it stands; outputs are ``drawn``."""
+    examined = standing.result
+    if standing.state == "running":
+        hidden = gr.update(visible=False)
+        return asked, None, gr.Timer(active=True), _line(standing), hidden, *_skips(_CARDS)
+    if examined is None:
+        hidden = gr.update(visible=False)
+        return None, None, gr.Timer(active=False), _line(standing), hidden, *_skips(_CARDS)
+    return (
+        None,
+        (*asked, examined.model),
+        gr.Timer(active=False),
+        _line(standing),
+        gr.update(visible=True),
+        *figures_card.draw(examined),
+        *confusion_card.draw(examined, shares),
+        *mistakes_card.draw(examined, order),
+        *map_card.cleared(),
+        *photo_card.closed(),
+    )
+
+
+def _line(standing: Standing) -> str:
+    """What stands between the choice and the results."""
+    if standing.state == "running":
+        counted = f": {standing.done:,} of {standing.total:,} photos" if standing.total else ""
+        return markup.progress(standing.done, standing.total, f"The run looks at its photos{counted}")
+    if standing.result is None:
+        return markup.message(standing.message, "warning")
+    info = standing.result.info
+    if info.is_running:
+        return markup.message(
+            f"This run is being trained. Here is its best model so far, of epoch {info.best_epoch}; "
+            "Look again shows a better one.",
+            "info",
+        )
+    return ""
+
+
+def usable_runs(work: Workspace) -> list[RunInfo]:
+    """Runs with a model, newest first; one that is being trained comes last, since it may still change."""
+    found = [info for info in runs.list_runs(work.runs_dir) if info.best_epoch]
+    found.sort(key=lambda info: info.is_running)
+    return found
+
+
+def splits_of(info: RunInfo) -> list[str]:
+    """The splits a run has photos in, the one to look at first in front."""
+    try:
+        used = {photo.split for photo in DatasetIndex.read_manifest(info.path / "manifest.csv").photos}
+    except UserError:  # asking for its answers says what is wrong with it
+        used = {"val"}
+    return [split for split in _SPLITS if split in used]
+
+
+def _run_text(info: RunInfo) -> str:
+    state = " · being trained" if info.is_running else ""
+    return f"{info.name} · {words.percent(info.val_accuracy)} · {len(info.classes)} classes{state}"
+
+
+def _skips(number: int) -> list[Any]:
+    return [gr.skip()] * number
