@@ -82,10 +82,14 @@ def chromium() -> str:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory, chromium: str, shared: Path) -> Iterator[str]:
     """A server of its own, with a home folder of its own."""
+    yield from serving(tmp_path_factory.mktemp("browser-home"), shared)
+
+
+def serving(home: Path, shared: Path) -> Iterator[str]:
+    """A server with that home folder, until the caller is done with it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    home = tmp_path_factory.mktemp("browser-home")
     env = os.environ | {
         "TL_APP_HOME": str(home),
         "TORCH_HOME": str(shared / "weights"),

@@ -47,6 +47,8 @@ def test_a_card_per_photo_with_bars_or_a_reason(uploads: Path):
     assert "87.5 %" in html and "width:12.5%" in html and "&lt;bees&gt;" in html
     assert "ant &lt;1&gt;.png" in html and "data:image/jpeg" in html
     assert "It has 400 megapixels." in html
+    assert html.count("data-photo=") == 1, "a photo that cannot be read has nothing to explain"
+    assert html.count('data-label="ants"') == 2 and html.count("Why?") == 1
 
 
 def test_without_runs_the_tab_says_what_to_do(acts: try_tab._Acts):
@@ -77,8 +79,9 @@ def test_a_pretrained_network_names_photos_as_it_is(
     assert choice["choices"][0][1] == "mobilenet_v2", "what is on disk comes first"
     bee = next((hymenoptera / "val" / "bees").iterdir())
     try:
-        seen, html, _, used = acts._show(kind, "mobilenet_v2", 5, False, [str(bee)], gr.Progress())
+        seen, html, _, used, made_by = acts._show(kind, "mobilenet_v2", 5, False, [str(bee)], gr.Progress())
     except UsageError as error:
         assert "hold no classifier" in str(error)
     else:
         assert seen == [str(bee)] and "<article" in html and "mobilenet_v2 as it is" in used
+        assert made_by == (try_tab.BACKBONE, "mobilenet_v2")

@@ -14,7 +14,7 @@ from tl_app import runs, words
 from tl_app.data.decode import EXTENSIONS
 from tl_app.errors import PhotoError, UsageError
 from tl_app.runs import RunInfo
-from tl_app.ui import markup, picker, theme, thumbnails
+from tl_app.ui import markup, picker, theme, thumbnails, why
 from tl_app.ui.blocks import html
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace
@@ -55,6 +55,8 @@ class _Parts:
     clear: gr.Button
     cards: gr.HTML
     seen: gr.State
+    made_by: gr.State
+    why: gr.HTML
 
 
 def build(work: Workspace) -> TryTab:
@@ -62,7 +64,7 @@ def build(work: Workspace) -> TryTab:
     parts = _lay_out()
     acts = _Acts(work)
     model, asked = [parts.kind, parts.name], [parts.kind, parts.name, parts.top, parts.average, parts.seen]
-    shown = [parts.seen, parts.cards, parts.clear, parts.used]
+    shown = [parts.seen, parts.cards, parts.clear, parts.used, parts.made_by]
     progress = {"show_progress_on": [parts.used]}
     quick = {"queue": False, "show_progress": "hidden"}
     for chosen in (
@@ -74,6 +76,10 @@ def build(work: Workspace) -> TryTab:
     parts.average.input(acts.again, asked, shown, **progress)
     parts.drop.upload(acts.predict, asked, shown, **progress)
     parts.clear.click(acts.clear, None, [parts.seen, parts.cards, parts.clear], **quick)
+    explained = parts.why.select(
+        acts.why, [parts.seen, parts.made_by], parts.why, trigger_mode="multiple", show_progress="hidden"
+    )
+    explained.failure(lambda: why.FAILED, None, parts.why, **quick)
     return TryTab([*model, parts.used], asked, shown, parts.kind, parts.name, acts)
 
 
@@ -124,6 +130,8 @@ def _lay_out() -> _Parts:
         clear=clear,
         cards=cards,
         seen=gr.State([]),
+        made_by=gr.State(None),
+        why=why.place("tl-try-cards"),
     )
 
 
@@ -206,11 +214,19 @@ class _Acts:
         Weights are not downloaded for that: a choice in a list must not cost hundreds of megabytes.
         """
         if not seen or not name or (kind == BACKBONE and not picker.is_ready(name)):
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            return tuple(gr.skip() for _ in range(5))
         return self._show(kind, name, top, average, seen, progress)
 
     def clear(self) -> tuple[Any, ...]:
         return [], markup.hint(_EMPTY), gr.update(visible=False)
+
+    @toasts
+    def why(self, seen: list[str], made_by: tuple[str, str] | None, event: gr.EventData) -> dict[str, Any]:
+        """What spoke for a class on one of the photos, with the model that its card is from."""
+        question = why.asked(event._data)
+        if made_by is None or question.photo not in seen:
+            raise UsageError("This photo is not here any more.", remedy="Drop it again.")
+        return why.answer(self.work.predictor(*made_by), question)
 
     def _show(
         self, kind: str, name: str | None, top: int, average: bool, photos: list[str], progress: gr.Progress
@@ -226,7 +242,7 @@ class _Acts:
         used = self.model_chosen(kind, name) + (
             cost(predictor.views, *predictor.view_costs()) if average else ""
         )
-        return photos, cards(found, predictor.source), gr.update(visible=True), used
+        return photos, cards(found, predictor.source), gr.update(visible=True), used, (kind, name)
 
 
 def _say(progress: gr.Progress, done: int, total: int) -> None:
@@ -273,11 +289,12 @@ def cards(predictions: Sequence[Prediction], source: str) -> str:
 def _card(one: Prediction) -> str:
     name = markup.text(Path(one.path).name)
     if one.error:
-        picture, body = _NO_PICTURE, markup.message(one.error, "error")
+        picture, body, marks = _NO_PICTURE, markup.message(one.error, "error"), ""
     else:
-        picture, body = _picture(one.path, name), "".join(_bar(label, share) for label, share in one.top)
+        picture = _picture(one.path, name) + why.button(one.label, "Why?", "tl-why-ask")
+        body, marks = "".join(_bar(label, share) for label, share in one.top), why.card(one.path)
     text = f'<div><h4 title="{name}">{name}</h4>{body}</div>'
-    return f'<article class="tl-card"><figure>{picture}</figure>{text}</article>'
+    return f'<article class="tl-card" {marks}><figure>{picture}</figure>{text}</article>'
 
 
 def _picture(path: str, name: str) -> str:
@@ -288,10 +305,11 @@ def _picture(path: str, name: str) -> str:
 
 
 def _bar(label: str, share: float) -> str:
-    return (
-        f'<div class="tl-class"><span>{markup.text(label)}</span><b>{words.percent(share)}</b>'
-        f'<div class="tl-bar"><i style="width:{share * 100:.1f}%"></i></div></div>'
+    content = (
+        f"<span>{markup.text(label)}</span><b>{words.percent(share)}</b>"
+        f'<span class="tl-bar"><i style="width:{share * 100:.1f}%"></i></span>'
     )
+    return why.button(label, content, "tl-class")
 
 
 def _using(text: str) -> str:
