@@ -208,9 +208,9 @@ def _asked(info: RunInfo) -> Answers | str:
 
 
 def _answers(info: RunInfo) -> Answers:
+    from tl_app.analysis.labelled import open_photos
     from tl_app.engine.batches import eval_batches
     from tl_app.engine.evaluate import evaluate
-    from tl_app.evaluation import open_photos
     from tl_app.predictor import load_run
 
     index = relocate(DatasetIndex.read_manifest(info.path / "manifest.csv"))

@@ -54,10 +54,8 @@ class MapCard:
 def build(work: Workspace) -> MapCard:
     """Lays the card out."""
 
-    def photo_at(
-        about: Any, number: Any
-    ) -> dict[str, str] | None:  # gradio marks it, which a method cannot be
-        return Acts(work).photo_at(about, number)
+    def photo_at(asked: Any) -> dict[str, str] | None:  # gradio marks it, which a method cannot be
+        return Acts(work).photo_at(asked)
 
     with gr.Row(equal_height=False):
         way = gr.Radio(
