@@ -43,7 +43,7 @@ def reliability(
             "line": {"color": TRAIN, "width": 1.5},
         }
         | {"x": finite(confidence), "y": finite(accuracy), "customdata": list(photos)}
-        | {"marker": {"size": sizes, "color": TRAIN, "opacity": 0.8}}
+        | {"marker": {"size": sizes, "color": TRAIN, "opacity": 0.8}, "cliponaxis": False}
         | {"hovertemplate": "sure %{x:.1%}, right %{y:.1%}, %{customdata} photos<extra></extra>"},
     ]
     layout = plain_layout(height, uirevision="reliability") | {"hovermode": "closest", "showlegend": False}
@@ -88,8 +88,8 @@ def coverage(
         )
     layout = plain_layout(height, uirevision="coverage") | {"hovermode": "closest", "showlegend": False}
     layout["xaxis"] = plain_axis(title="Photos answered", tickformat=".0%", range=[0, 1.03])
-    lowest = min((value for value in accuracy), default=0.0)
-    layout["yaxis"] = plain_axis(title="Right", tickformat=".0%", range=[max(0.0, lowest - 0.05), 1.02])
+    lowest = max(0.0, min(accuracy, default=0.0) - 0.05)
+    layout["yaxis"] = plain_axis(title="Right", tickformat=".0%", range=[lowest, 1 + 0.06 * (1 - lowest)])
     return {"data": data, "layout": layout}
 
 

@@ -153,11 +153,14 @@ def test_a_photo_opens_with_its_neighbours_among_the_training_photos(work: Works
     opened = acts.open(shown, _event("photo:3"))
     examined = work.examiner.found(shown)
     assert opened[0] == 3 and examined.answers.paths[3] in opened[2] and "✓ true class" in opened[2]
-    assert acts.open(shown, _event("photos:1")) == tuple([gr.skip()] * 6)
+    assert acts.open(shown, _event("photos:1")) == tuple([gr.skip()] * 8)
+    why = acts.explain(shown, 3, "class 0001", opened[4])
+    label = examined.answers.classes[int(examined.judged.labels[3])]
+    assert why.count("<img") == (1 if label == "class 0001" else 2) and "“class 0001”" in why
+    assert acts.explain(shown, 3, "class 0001", why) == gr.skip(), "a page turned beside it draws nothing"
     trained = work.examiner.ask("three", "train", EXAMINE_SECONDS).result
     assert trained is not None
     near = acts.tick(shown, 3)[0]
-    label = examined.answers.classes[int(examined.judged.labels[3])]
     assert near.count("likeness") == 6 and near.count(f"<b>{label}</b>") == 6, "made to lie by class"
     own = photo_card.neighbours(trained, 5, trained)
     assert trained.answers.paths[5] not in own, "a photo is not its own neighbour"

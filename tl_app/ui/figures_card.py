@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import numpy as np
 
-from tl_app import plots_results, words
+from tl_app import words
+from tl_app.analysis import reading
 from tl_app.ui import markup, theme
 from tl_app.ui.blocks import figure, html
 
 if TYPE_CHECKING:
     from tl_app.analysis.examined import Examined
 
-SPLITS = {"val": "validation", "test": "test", "train": "training"}
-_CAUTION = {
-    "train": "The network was trained on these photos, so these figures flatter: look here for wrong labels, not for "
-    "how good it is.",
-    "val": "The best epoch was chosen on these photos, so these figures flatter a little; a test split has the last "
-    "word.",
-    "test": "Nothing was chosen on these photos: this is what to expect of new ones like them.",
-}
-_CURVE = 200  # points of the coverage curve
 _COLUMNS = ("Class", "Precision", "Recall", "F1", "Photos")
 
 
@@ -82,36 +72,25 @@ def build() -> FiguresCard:
 
 def draw(examined: Examined) -> tuple[Any, ...]:
     """The card of a run that was just chosen; outputs are ``shown``."""
-    filled = [each for each in examined.metrics.confidence.bins if each.images]
-    diagram = plots_results.reliability(
-        [each.confidence or 0.0 for each in filled],
-        [each.accuracy or 0.0 for each in filled],
-        [each.images for each in filled],
-    )
-    curve, note = _coverage(examined)
-    told = (
-        "On the dotted line an answer that is 90 % sure is right in 9 of 10 cases. Below it the run is too sure of "
-        "itself, above it too modest. Large dots are many photos."
-    )
-    return headline(examined), class_table(examined), diagram, _fine(told), curve, note
+    curve, note = reading.coverage(examined)
+    diagram, told = reading.reliability(examined), _fine(reading.HOW_SURE)
+    return headline(examined), class_table(examined), diagram, told, curve, _fine(note)
 
 
 def headline(examined: Examined) -> str:
     """The accuracy in large, and the other figures with what they mean."""
-    metrics, split = examined.metrics, examined.answers.split
-    low, high = (f"{100 * end:.0f}" for end in metrics.accuracy_interval)
-    photos = f"{metrics.images:,} {SPLITS[split]} photo{'' if metrics.images == 1 else 's'}"
+    accuracy, span = reading.headline(examined)
     large = (
-        f'<p class="tl-large"><b>{words.percent(metrics.accuracy)}</b> '
-        f"<span>{low}–{high}, on {photos}</span></p>"
+        f'<p class="tl-large"><b>{accuracy}</b> <span>{span}</span></p>'
         '<p class="tl-fine">So many are right. The range is where the share among all photos of this kind lies, with '
         "95 % certainty: it narrows as more photos are judged.</p>"
     )
     facts = "".join(
         f"<div><dt>{name}</dt><dd>{value}</dd><p>{markup.text(told)}</p></div>"
-        for name, value, told in _facts(examined)
+        for name, value, told in reading.facts(examined)
     )
-    caution = markup.message(_CAUTION[split], "warning" if split == "train" else "info")
+    split = examined.answers.split
+    caution = markup.message(reading.CAUTION[split], "warning" if split == "train" else "info")
     left = examined.answers.left_out
     gone = (
         markup.message(f"{words.plural(len(left), 'photo')} could not be read and do not count.")
@@ -121,46 +100,9 @@ def headline(examined: Examined) -> str:
     return f'<div class="tl-card">{large}<dl class="tl-facts tl-told">{facts}</dl>{caution}{gone}</div>'
 
 
-def _facts(examined: Examined) -> list[tuple[str, str, str]]:
-    metrics, raw, calibration = examined.metrics, examined.raw, examined.calibration
-    guessing = math.log(max(1, len(examined.answers.classes)))
-    before, after = words.percent(raw.ece), words.percent(metrics.confidence.ece)
-    found = [
-        (
-            "Balanced accuracy",
-            words.percent(metrics.balanced_accuracy),
-            "The mean over the classes, so that a large class does not hide a small one.",
-        ),
-        (
-            "Macro F1",
-            f"{metrics.macro_f1:.3f}",
-            "1 when every class is found, and nothing else is taken for it.",
-        ),
-        (
-            "Log loss",
-            f"{metrics.confidence.log_loss:.3f}",
-            f"Punishes sure mistakes. 0 is perfect; guessing gives {guessing:.2f}.",
-        ),
-        (
-            "Calibration error (ECE)",
-            f"{before} → {after}",
-            f"How far confidence is from accuracy, before and after the temperature {calibration.temperature:.2f} "
-            "that was fitted on the validation photos.",
-        ),
-    ]
-    if metrics.top_k is not None:
-        k, share = metrics.top_k["k"], words.percent(metrics.top_k["accuracy"])
-        found.insert(
-            1, (f"Top-{k} accuracy", share, f"How often the truth is among the {k} most likely classes.")
-        )
-    return found
-
-
 def class_table(examined: Examined) -> str:
     """Every class with its figures, the worst first; a click on a head sorts."""
-    rows = sorted(
-        examined.metrics.per_class.items(), key=lambda item: (not item[1]["support"], item[1]["f1"])
-    )
+    rows = reading.classes(examined)
     sort = {"F1": ' aria-sort="ascending"'}
     head = "".join(
         f'<th scope="col"{sort.get(name, "")}><button type="button">{name}</button></th>' for name in _COLUMNS
@@ -184,33 +126,6 @@ def _class_row(name: str, values: dict[str, Any]) -> str:
     )
     support = f'<td data-value="{values["support"]}">{values["support"]:,}</td>'
     return f"<tr><td>{markup.text(name)}</td>{cells}{support}</tr>"
-
-
-def _coverage(examined: Examined) -> tuple[dict[str, Any], str]:
-    """The curve of "not sure" on this split, and what the suggested threshold does there."""
-    judged, calibration = examined.judged, examined.calibration
-    order = np.argsort(-judged.confidence, kind="stable")
-    sure, right = judged.confidence[order], ~judged.wrong[order]
-    covered = np.arange(1, len(order) + 1) / len(order)
-    accuracy = right.cumsum() / np.arange(1, len(order) + 1)
-    last = np.append(np.flatnonzero(np.diff(sure)), len(order) - 1)  # of each group of equals
-    kept = last[np.unique(np.linspace(0, len(last) - 1, min(_CURVE, len(last))).astype(int))]
-    at = None
-    if calibration.threshold is None:
-        told = f"No confidence is enough for {words.percent(calibration.target, 0)} right answers."
-    else:
-        answered = judged.confidence >= calibration.threshold
-        share = float(answered.mean())
-        hits = float((~judged.wrong)[answered].mean()) if share else 0.0
-        at = (share, hits) if share else None
-        told = (
-            f'Suggested: say "not sure" below {words.percent(calibration.threshold)}. Then '
-            f"{words.share(share, 1)} of these photos are answered, {words.percent(hits)} of them rightly."
-        )
-    curve = plots_results.coverage(
-        covered[kept].tolist(), accuracy[kept].tolist(), sure[kept].astype(float).tolist(), at
-    )
-    return curve, _fine(told)
 
 
 def _fine(text: str) -> str:

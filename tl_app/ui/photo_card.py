@@ -1,16 +1,19 @@
-"""One photo in large: what was said of it, and the training photos that are most like it."""
+"""One photo in large: what was said of it, which places spoke for that, and the training photos most like it."""
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
+from PIL import Image
 
 from tl_app import words
 from tl_app.analysis.mistakes import log_probabilities
 from tl_app.analysis.neighbours import nearest
+from tl_app.errors import PhotoError
 from tl_app.ui import markup, photo_grid, theme, thumbnails
 from tl_app.ui.blocks import html
 from tl_app.ui.examiner import Shown
@@ -19,8 +22,10 @@ from tl_app.ui.workspace import Workspace
 
 if TYPE_CHECKING:
     from tl_app.analysis.examined import Examined
+    from tl_app.predictor import Predictor
 
 _LARGE = 640
+_MAP = 360
 _TOP = 5
 _NEAREST = 6
 _WAIT_SECONDS = 1.0
@@ -39,6 +44,8 @@ class PhotoCard:
     panel: gr.Column
     card: gr.HTML
     close: gr.Button
+    label: gr.Dropdown
+    why: gr.HTML
     near: gr.HTML
     ask: gr.Button
     clock: gr.Timer
@@ -46,7 +53,7 @@ class PhotoCard:
     @property
     def shown(self) -> list[Any]:
         """Outputs of `open` and :func:`closed`."""
-        return [self.number, self.panel, self.card, *self.neighbours]
+        return [self.number, self.panel, self.card, self.label, self.why, *self.neighbours]
 
     @property
     def neighbours(self) -> list[Any]:
@@ -64,11 +71,19 @@ def build() -> PhotoCard:
             apply_default_css=False,
             elem_id="tl-photo-card",
         )
+        label = gr.Dropdown(
+            [],
+            value=None,
+            label="What spoke for",
+            info="The places of the photo that spoke for this class; for the true class as well, when it is another.",
+            elem_id="tl-photo-class",
+        )
+        why = html(elem_id="tl-photo-why", min_height=40)
         near = html(elem_id="tl-photo-nearest")
         with gr.Row(elem_classes=["tl-buttons"]):
             ask = gr.Button("Find the training photos most like it", size="sm", elem_id="tl-photo-near")
             close = gr.Button("Close this photo", size="sm", elem_id="tl-photo-close", min_width=120)
-    return PhotoCard(gr.State(-1), panel, card, close, near, ask, gr.Timer(0.5, active=False))
+    return PhotoCard(gr.State(-1), panel, card, close, label, why, near, ask, gr.Timer(0.5, active=False))
 
 
 def bind(parts: PhotoCard, work: Workspace, shown: gr.State, sources: list[gr.HTML]) -> None:
@@ -81,10 +96,13 @@ def bind(parts: PhotoCard, work: Workspace, shown: gr.State, sources: list[gr.HT
         sources: Where photos are picked.
     """
     acts = Acts(work)
+    asked: list[Any] = [shown, parts.number]
+    explained = [*asked, parts.label, parts.why]
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     for source in sources:
-        source.select(acts.open, shown, parts.shown, **quiet)
-    asked: list[Any] = [shown, parts.number]
+        opened = source.select(acts.open, shown, parts.shown, **quiet)
+        opened.then(acts.explain, explained, parts.why, show_progress_on=[parts.why])
+    parts.label.input(acts.explain, explained, parts.why, show_progress_on=[parts.why])
     parts.ask.click(acts.ask, asked, parts.neighbours, **quiet)
     parts.clock.tick(acts.tick, asked, parts.neighbours, queue=False, **quiet)
     parts.close.click(closed, None, parts.shown, queue=False, **quiet)
@@ -92,7 +110,7 @@ def bind(parts: PhotoCard, work: Workspace, shown: gr.State, sources: list[gr.HT
 
 def closed() -> tuple[Any, ...]:
     """No photo is open; outputs are ``shown``."""
-    return -1, gr.update(visible=False), "", "", gr.skip(), gr.Timer(active=False)
+    return -1, gr.update(visible=False), "", gr.skip(), "", "", gr.skip(), gr.Timer(active=False)
 
 
 @dataclass(frozen=True)
@@ -106,11 +124,21 @@ class Acts:
         """A photo was picked; anything else that can be picked is none of ours."""
         kind, numbers = photo_grid.picked(event)
         if kind != "photo":
-            return tuple([gr.skip()] * 6)
+            return tuple([gr.skip()] * 8)
         examined = self.work.examiner.found(shown)
         number = max(0, min(numbers[0], len(examined.answers.paths) - 1))
         near = self._near(shown, number, begin=_is_kept(examined))
-        return number, gr.update(visible=True), card(examined, number), *near
+        classes = examined.answers.classes
+        label = gr.update(choices=list(classes), value=classes[int(examined.judged.said[number])])
+        return number, gr.update(visible=True), card(examined, number), label, "", *near
+
+    @toasts
+    def explain(self, shown: Shown, number: int, label: str | None, before: str) -> Any:
+        """Draws what spoke for a class; for all picks that are no photo, it is there already."""
+        if number < 0 or not label or _drawn_for(number, label) in (before or ""):
+            return gr.skip()
+        examined = self.work.examiner.found(shown)
+        return maps(self.work.predictor("run", shown[0]), examined, number, label)
 
     @toasts
     def ask(self, shown: Shown, number: int) -> tuple[Any, ...]:
@@ -160,6 +188,29 @@ def card(examined: Examined, number: int) -> str:
         f"{markup.text(photo_grid.in_words(examined, number))}</h3>{bars}{rest}{doubt}"
         f'<p class="tl-fine tl-path">{loss}</p></div></div>'
     )
+
+
+def maps(predictor: Predictor, examined: Examined, number: int, label: str) -> str:
+    """The photo with what spoke for a class, and beside it for the true one."""
+    from tl_app.analysis.explaining import explain_photo
+
+    answers = examined.answers
+    true = answers.classes[int(examined.judged.labels[number])]
+    tiles = []
+    for each in dict.fromkeys((label, true)):
+        try:
+            found = explain_photo(predictor, answers.root / answers.paths[number], each)
+        except PhotoError as error:
+            return markup.message(str(error))
+        with Image.open(io.BytesIO(found.overlay)) as picture:
+            uri = thumbnails.of_pixels(np.asarray(picture.convert("RGB")), _MAP)
+        words_ = markup.text(found.legend)
+        tiles.append(f'<figure><img src="{uri}" alt="{words_}"><figcaption>{words_}</figcaption></figure>')
+    return f'<div class="tl-maps" {_drawn_for(number, label)}>{"".join(tiles)}</div>'
+
+
+def _drawn_for(number: int, label: str) -> str:
+    return f'data-of="{number} {markup.text(label)}"'
 
 
 def neighbours(examined: Examined, number: int, trained_on: Examined) -> str:

@@ -225,7 +225,7 @@ class Acts:
         return _drawn_as(standing, asked, shares, order)
 
 
-_CARDS = 6 + 4 + 2 + 4 + 6  # outputs of the five cards
+_CARDS = 6 + 4 + 2 + 4 + 8  # outputs of the five cards
 
 
 def _drawn_as(standing: Standing, asked: tuple[str, str], shares: bool, order: str) -> tuple[Any, ...]:
