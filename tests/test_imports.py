@@ -49,6 +49,7 @@ LAYERS: list[set[str]] = [
         "extending",
         "finding",
         "folding",
+        "reporting",
         "jobs",
         "probing",
         "decisions",

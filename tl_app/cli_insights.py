@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_app import insights
+from tl_app import insights, rows
 from tl_app.errors import UsageError
-from tl_app.events import Progress
+from tl_app.events import Notice, Progress
 from tl_app.fields import whole_numbers
 from tl_app.options import Device, Json, Run, RunsDir, help_of, import_torch, printed
 
@@ -22,6 +22,10 @@ def evaluate(
     folds: Annotated[
         int | None, typer.Option(metavar="K", help="Cross-validate instead: train K times on other splits.")
     ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write an HTML report, report.html in the run folder.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the report goes instead.")] = None,
     device: Device = "auto",
     runs_dir: RunsDir = None,
     json: Json = False,
@@ -29,9 +33,9 @@ def evaluate(
     """Measure a run on its validation photos, or on other labelled photos."""
     from tl_app import terminal, terminal_insights
 
-    if folds is not None and (data is not None or split is not None or device != "auto"):
+    if folds is not None and (data is not None or split is not None or device != "auto" or report or out):
         raise UsageError(
-            "--folds was given with other photos, a split or a device.", "It goes with a run alone."
+            "--folds was given with other photos, a split, a device or a report.", "It goes with a run alone."
         )
 
     def work() -> Any:
@@ -40,15 +44,17 @@ def evaluate(
             if folds is not None:
                 return insights.cross_validate(run, folds, runs_dir=runs_dir, on_event=display.show)
 
-            def report(done: int, total: int) -> None:
+            def heard(done: int, total: int) -> None:
                 display.show(Progress("asking the model", done, total, "photos"))
 
-            return insights.evaluate(
-                run, data, split=split, device=device, runs_dir=runs_dir, on_progress=report
-            )
+            asked: dict[str, Any] = {"split": split, "device": device, "runs_dir": runs_dir}
+            file = insights.report(run, out, data=data, **asked, on_progress=heard) if report or out else None
+            result = insights.evaluate(run, data, **asked, on_progress=heard)
+            if file is not None:
+                display.show(Notice(f"The report is {file}.", "info"))
+            return {**rows.as_json(result), "report": str(file)} if json and file else result
 
-    show = terminal_insights.show_evaluation if folds is None else terminal_insights.show_folds
-    printed(json, work, show)
+    printed(json, work, terminal_insights.show_evaluation if folds is None else terminal_insights.show_folds)
 
 
 def diagnose(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:

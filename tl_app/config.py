@@ -63,7 +63,7 @@ class TrainConfig:
     probe_epochs: int | None = setting(
         None,
         "Epochs for the head first",
-        "With probe-then-fine-tune: how many of the epochs train the head alone; empty: a fifth.",
+        "With probe-then-fine-tune: how many of the epochs train the head alone; empty: one in fifteen.",
         group="training",
         low=1,
         high=999,

@@ -57,6 +57,40 @@ def evaluate(
     return evaluate_run(info, data, split, device, on_progress)
 
 
+def report(
+    run: str | Path,
+    file: str | Path | None = None,
+    *,
+    data: str | Path | None = None,
+    split: str | None = None,
+    device: str = "auto",
+    runs_dir: str | Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Writes one HTML file with all there is to say about a run; it needs no network and no other file.
+
+    Args:
+        run: Its name in ``runs_dir``, or its path.
+        file: A file that is not there yet; None for ``report.html`` in the run folder, which is made anew.
+        data: Photos to measure on; None for the run's own.
+        split: As for :func:`evaluate`.
+        device: Where to compute.
+        runs_dir: None for the user's own folder.
+        on_progress: Called with photos done and photos in all.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        UserError: There is no such run or split, classes are not the run's, or the file cannot be written.
+    """
+    from tl_app.reporting import write_report
+
+    info = runs.open_run(run, resources.runs_dir(runs_dir))
+    target = None if file is None else Path(file).expanduser()
+    return write_report(info, target, data=data, split=split, device=device, on_progress=on_progress)
+
+
 def diagnose(run: str | Path, *, runs_dir: str | Path | None = None) -> Diagnosis:
     """Says in plain words what a run's curves, counts and settings give reason to say, and what may help.
 

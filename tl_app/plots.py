@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -343,6 +344,13 @@ def plain_axis(*, title: str = "", **extra: Any) -> dict[str, Any]:
 def shortened(name: str, most: int = 24) -> str:
     """A name that a legend or an axis has room for, escaped."""
     return escaped(name if len(name) <= most else name[: most - 1] + "…")
+
+
+def drawing_code() -> Path:
+    """Plotly's own drawing code for browsers, a file of the installed package."""
+    import plotly
+
+    return Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
 def escaped(text: str) -> str:

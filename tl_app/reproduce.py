@@ -1,4 +1,4 @@
-"""The shell command and the Python script that train a run again. Knows only what is in its folder."""
+"""A run's settings in words, and the command and the script that train it again. Knows only what is in its folder."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import shlex
 import textwrap
 from typing import Any
 
+from tl_app import words
 from tl_app.config import TrainConfig
 from tl_app.fields import option
 from tl_app.runs import RunInfo
+from tl_app.transfer.extensions import Extension, describe
 
 _SCRIPT = """\
 # Trains run {name!r} again. In a terminal:
@@ -73,6 +75,23 @@ def script_of(info: RunInfo) -> str:
         more += f"result = tl_app.extend(result.run{settings})\n"
     more += blend_lines(info.blended)
     return python_script(info.asked, info.name, command_of(info), more)
+
+
+def settings_of(info: RunInfo) -> list[tuple[str, str]]:
+    """Every setting of a run by its label, with what the automatic ones became, and what came of them."""
+    asked, used = info.asked.to_dict(), info.config.to_dict()
+    rows = [
+        ("Learned from", words.lineage(info.lineage)),
+        ("Shared layers", ", ".join(info.shared_layers) or "none"),
+        ("Task-specific layers", ", ".join(info.task_layers)),
+    ]
+    for each in info.extensions:
+        rows.append(("Extended", describe(Extension.from_dict(each), info.stages)))
+    for spec in dataclasses.fields(TrainConfig):
+        value = "automatic" if used[spec.name] is None else str(used[spec.name])
+        chosen = asked[spec.name] is None and used[spec.name] is not None
+        rows.append((spec.metadata["label"], value + (" (chosen automatically)" if chosen else "")))
+    return rows
 
 
 def _caveat(info: RunInfo) -> str:

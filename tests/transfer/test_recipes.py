@@ -63,7 +63,7 @@ def test_given_values_are_kept(recipe: str) -> None:
 
 def test_a_probe_comes_before_fine_tuning_and_is_not_driven_to_the_end() -> None:
     probe, tuned = phases_of(recipe="lp-ft", epochs=10)
-    assert (probe.frozen_stages, probe.epochs) == (8, 2) and (tuned.frozen_stages, tuned.epochs) == (0, 8)
+    assert (probe.frozen_stages, probe.epochs) == (8, 1) and (tuned.frozen_stages, tuned.epochs) == (0, 9)
     full = phase_of(recipe="full")
     assert probe.lr_head == tuned.lr_head == full.lr_head < phase_of(recipe="head").lr_head
     assert full.lr_backbone < tuned.lr_backbone < tuned.lr_head

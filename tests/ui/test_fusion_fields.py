@@ -35,6 +35,7 @@ def test_the_strip_shows_fused_stages_as_one_and_a_larger_head() -> None:
     heads = [shown["head"]["parameters"] for shown in (plain, three, two)]
     assert heads == ["1,026", "1,794", "2,050"]
     assert "of 22.4 M" in two["summaries"][1] and "of 11.2 M" in plain["summaries"][5]
+    assert two["summaries"][1].endswith("The one stage is frozen.")
     assert stage_count("resnet18", THREE) == 3
 
 

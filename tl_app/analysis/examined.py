@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,24 +48,36 @@ class Examined:
     confusion: NDArray[np.int64]
 
 
-def examine(info: RunInfo, split: str, on_progress: Report | None = None) -> Examined:
+def examine(
+    info: RunInfo,
+    split: str | None,
+    on_progress: Report | None = None,
+    *,
+    data: str | Path | None = None,
+    device: str = "auto",
+) -> Examined:
     """Everything of one split; seconds when the answers are kept.
 
     Args:
         info: The run, which may still be trained: its best model so far is examined.
-        split: ``train``, ``val`` or ``test``.
+        split: ``train``, ``val`` or ``test``; of other photos also ``all`` or None.
         on_progress: Called with photos done and photos in all while answers are computed.
+        data: Other photos of the run's classes; None for its own.
+        device: Where to compute.
 
     Raises:
         UserError: There is no model or no such split, or photos are gone.
     """
     while True:
-        answers = kept_answers(info, split, on_progress)
+        if data is None:
+            answers = kept_answers(info, split or "val", on_progress)
+        else:
+            answers = answers_of(info, split, data=data, device=device, on_progress=on_progress)
         if answers.model == model_of(info):  # else a better one came in between
             break
     fitted = calibration.read(info.path / ANALYSIS, answers.model)
     if fitted is None:  # a run under way, or one that was killed: kept when it ends
-        val = answers if split == "val" else kept_answers(info, "val", on_progress)
+        val = answers if data is None and split == "val" else kept_answers(info, "val", on_progress)
         fitted = calibration.calibrated(answers.model, val.labels, val.logits)
     metrics = measured(answers.labels, answers.logits, answers.classes, fitted.temperature)
     said = judged(answers.labels, answers.logits, fitted.temperature)

@@ -25,7 +25,7 @@ _BACKBONE_SHARE = 0.05
 # a class, 128 px, 15 epochs, one seed, AdamW): 82.4, 82.2, 82.9 % with 5e-5, 1e-4, 2e-4 behind 5 epochs of a head at
 # 4e-3, whose loss is all but gone by then; with 2e-4 84.7 % behind 5 epochs of one at 1e-3, 86.5 % behind 1 of them.
 _PROBED_SHARE = 0.2
-_PROBE_PART = 5  # one in so many epochs
+_PROBE_PART = 15  # one in so many epochs
 # A block that learns alone is a shallow network, and its BatchNorm makes the size of its filters meaningless: of 1e-2,
 # 3e-2, 4e-2 and 1e-1 (mobilenet_v2, AdamW, Caltech-101) the larger ones were the faster, 1e-1 ended less well.
 _BLOCKWISE_LR = 0.05

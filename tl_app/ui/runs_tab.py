@@ -13,7 +13,6 @@ from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
 from tl_app.runs import RunInfo
 from tl_app.snapshot import snapshot_of
-from tl_app.transfer.extensions import Extension, describe
 from tl_app.ui import (
     blend_panel,
     compare_panel,
@@ -340,19 +339,7 @@ def _row(info: RunInfo, is_open: bool) -> str:
 
 def settings_table(info: RunInfo) -> str:
     """Every setting, with what the automatic ones became."""
-    asked, used = info.asked.to_dict(), info.config.to_dict()
-    rows = [
-        ("Learned from", words.lineage(info.lineage)),
-        ("Shared layers", ", ".join(info.shared_layers) or "none"),
-        ("Task-specific layers", ", ".join(info.task_layers)),
-    ]
-    for each in info.extensions:
-        rows.append(("Extended", describe(Extension.from_dict(each), info.stages)))
-    for name, spec in form.FIELDS.items():
-        value = "automatic" if used[name] is None else str(used[name])
-        chosen = " (chosen automatically)" if asked[name] is None and used[name] is not None else ""
-        rows.append((spec.metadata["label"], value + chosen))
-    return markup.table(("Setting", "Value"), rows, caption="Settings")
+    return markup.table(("Setting", "Value"), reproduce.settings_of(info), caption="Settings")
 
 
 def _recipe(config: TrainConfig) -> str:

@@ -119,7 +119,8 @@ def summaries(stages: list[int], head: int) -> list[str]:
         if depth == 0:
             sentences.append(f"Everything is trained: {amount}.")
         elif depth == len(stages):
-            sentences.append(f"Only the head is trained: {amount}. All {depth} stages are frozen.")
+            all_of_them = f"All {depth} stages are" if depth > 1 else "The one stage is"
+            sentences.append(f"Only the head is trained: {amount}. {all_of_them} frozen.")
         else:
             sentences.append(f"{amount} are trained; {depth} of {len(stages)} stages are frozen.")
     return sentences

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
-from tl_app import resources
+from tl_app import plots, resources
 
 # Served under its version, so that a browser may keep it for long and still gets the new one after an update.
 PLOTLY_URL = f"tl-app/plotly-{plotly.__version__}.min.js"
@@ -131,6 +131,5 @@ def routes() -> list[Route]:
 
 
 async def _plotly(request: Request) -> FileResponse:
-    path = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
     headers = {"Cache-Control": "public, max-age=31536000, immutable"}
-    return FileResponse(path, media_type="text/javascript", headers=headers)
+    return FileResponse(plots.drawing_code(), media_type="text/javascript", headers=headers)
