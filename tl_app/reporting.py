@@ -52,13 +52,18 @@ def write_report(
         UserError: There is no model or no such split, photos are gone, the file is there already, or the folder cannot
             be written.
     """
-    examined = examine(info, split, on_progress, data=data, device=device)
-    content = report_of(examined, load_run(info, device)).encode()
     target = file or info.path / (FILE if data is None else f"report-{Path(data).stem}.html")
     try:
-        if file is not None:
-            target.touch(exist_ok=False)
-        write_atomically(target, content)
+        if file is not None:  # taken at once: it takes a while until there is something to write
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch(exist_ok=False)
+        try:
+            examined = examine(info, split, on_progress, data=data, device=device)
+            write_atomically(target, report_of(examined, load_run(info, device)).encode())
+        except BaseException:
+            if file is not None:
+                file.unlink(missing_ok=True)
+            raise
     except FileExistsError as error:
         raise UsageError(
             f"{target} is there already, and nothing is overwritten.", remedy="Choose another name."

@@ -11,7 +11,7 @@ from tl_app import runs, words
 from tl_app.data.index import DatasetIndex
 from tl_app.errors import UsageError, UserError
 from tl_app.runs import RunInfo
-from tl_app.ui import confusion_card, figures_card, map_card, markup, mistakes_card, photo_card
+from tl_app.ui import confusion_card, figures_card, map_card, markup, mistakes_card, photo_card, report_button
 from tl_app.ui.blocks import html
 from tl_app.ui.confusion_card import ConfusionCard
 from tl_app.ui.examiner import Shown, Standing
@@ -19,6 +19,7 @@ from tl_app.ui.figures_card import FiguresCard
 from tl_app.ui.map_card import MapCard
 from tl_app.ui.mistakes_card import MistakesCard
 from tl_app.ui.photo_card import PhotoCard
+from tl_app.ui.report_button import ReportButton
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace
 
@@ -31,6 +32,7 @@ _WAIT_SECONDS = 1.5  # what is kept is there sooner, and then nothing flickers
 TITLES = {
     "tl-results-again": "Reads the list of runs anew, and looks at the run's best model as it is now.",
     **photo_card.TITLES,
+    **report_button.TITLES,
 }
 
 Asked = tuple[str, str] | None  # a run and a split that are waited for
@@ -59,6 +61,7 @@ class _Parts:
     mistakes: MistakesCard
     map: MapCard
     photo: PhotoCard
+    report: ReportButton
 
     @property
     def drawn(self) -> list[Any]:
@@ -93,6 +96,7 @@ def build(work: Workspace, opened: list[Any]) -> ResultsTab:
     map_card.bind(parts.map, work, parts.shown, drawn)
     picked = [parts.confusion.photos, parts.mistakes.photos, parts.map.figure]
     photo_card.bind(parts.photo, work, parts.shown, picked)
+    report_button.bind(parts.report, work, parts.shown, drawn)
     return ResultsTab(parts.run, acts)
 
 
@@ -129,6 +133,7 @@ def _lay_out(work: Workspace) -> _Parts:
             with gr.Tab("Map"):
                 mapped = map_card.build(work)
         photo = photo_card.build()
+        report = report_button.build()
     return _Parts(
         run=run,
         split=split,
@@ -143,6 +148,7 @@ def _lay_out(work: Workspace) -> _Parts:
         mistakes=mistakes,
         map=mapped,
         photo=photo,
+        report=report,
     )
 
 
