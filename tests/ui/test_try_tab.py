@@ -47,6 +47,17 @@ def test_a_card_per_photo_with_bars_or_a_reason(uploads: Path):
     assert "87.5 %" in html and "width:12.5%" in html and "&lt;bees&gt;" in html
     assert "ant &lt;1&gt;.png" in html and "data:image/jpeg" in html
     assert "It has 400 megapixels." in html
+    assert "Not sure" not in html and "Unlike the training photos" not in html  # nothing is known of either
+
+
+def test_a_card_says_what_speaks_against_its_answer(uploads: Path):
+    for sure, unfamiliar, said in ((False, False, "Not sure"), (False, True, "Unlike the training photos")):
+        one = Prediction(
+            str(uploads / "a.png"), "ants", 0.6, (("ants", 0.6),), sure=sure, unfamiliar=unfamiliar
+        )
+        assert said in try_tab.cards([one], "run one")
+    good = Prediction(str(uploads / "a.png"), "ants", 0.9, (("ants", 0.9),), sure=True, unfamiliar=False)
+    assert "Not sure" not in try_tab.cards([good], "run one")
 
 
 def test_without_runs_the_tab_says_what_to_do(acts: try_tab._Acts):
