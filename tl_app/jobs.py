@@ -124,15 +124,11 @@ class Job:
             failure.__cause__ = error
             self._end("failed", str(failure), failure)
         except BaseException as error:  # a defect of ours: kept for the reader and in the run folder
+            story = traceback.format_exc().encode(errors="backslashreplace")
             with contextlib.suppress(OSError):
-                (self.path / "error.log").write_bytes(
-                    traceback.format_exc().encode(errors="backslashreplace")
-                )
-            self._end(
-                "failed",
-                f"Unexpected {type(error).__name__}: {error}. See error.log in the run folder.",
-                error,
-            )
+                (self.path / "error.log").write_bytes(story)
+            text = f"Unexpected {type(error).__name__}: {error}. See error.log in the run folder."
+            self._end("failed", text, error)
         finally:
             try:
                 self._done()
@@ -141,14 +137,12 @@ class Job:
 
     def _until_judged(self) -> Iterator[Event]:
         """Calibration comes before the end: a process killed within it leaves a run that resumes with it."""
+        from tl_app.evaluation import concluded
+
         for event in self._until_ended():
             if isinstance(event, Finished) and event.reason == "completed":
-                from tl_app.evaluation import concluded
-
-                def left() -> bool:  # asked to make the run complete, it is to be whole
-                    return self._stopping.is_set() and not self._finishing.is_set()
-
-                self._evaluation = yield from concluded(self.path, left)
+                stop = (lambda: False) if self._finishing.is_set() else self._stopping.is_set
+                self._evaluation = yield from concluded(self.path, stop)
             yield event
 
     def _until_ended(self) -> Iterator[Event]:
@@ -368,14 +362,9 @@ class Worker:
             if self._before_job is not None:
                 self._before_job()
             yield from said
+            folder = path / "checkpoints"
             yield from train(
-                config,
-                index,
-                preprocessing,
-                path / "checkpoints",
-                extensions=extensions,
-                stop=stop,
-                finish=finish,
+                config, index, preprocessing, folder, extensions=extensions, stop=stop, finish=finish
             )
 
         job = Job(path, snapshot, events)

@@ -35,13 +35,16 @@ def _stored(info: RunInfo) -> dict[str, Any]:
     return json.loads((info.path / "metrics.json").read_text())  # type: ignore[no-any-return]
 
 
+@pytest.mark.parametrize(
+    "head", [{}, {"head": "mlp", "hidden": 16, "pooling": "flatten"}], ids=["vectors", "maps"]
+)
 def test_after_training_a_head_nothing_is_computed_again(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: dict[str, Any]
 ) -> None:
     """The activations are there; the network need not see a photo a second time."""
     monkeypatch.setattr(judging, "load_run", lambda *_: pytest.fail("the network was loaded"))
     monkeypatch.setattr(judging, "answers_of", lambda *_, **__: pytest.fail("photos were asked again"))
-    info = _trained(photos, tmp_path, **HEAD)
+    info = _trained(photos, tmp_path, **HEAD, **head)
     monkeypatch.undo()
     early = _stored(info)["evaluation"]
     late = dataclasses.asdict(evaluate_run(info, None, None, "auto"))

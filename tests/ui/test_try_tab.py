@@ -49,6 +49,17 @@ def test_a_card_per_photo_with_bars_or_a_reason(uploads: Path):
     assert "It has 400 megapixels." in html
     assert html.count("data-photo=") == 1, "a photo that cannot be read has nothing to explain"
     assert html.count('data-label="ants"') == 2 and html.count("Why?") == 1
+    assert "Not sure" not in html and "Unlike the training photos" not in html  # nothing is known of either
+
+
+def test_a_card_says_what_speaks_against_its_answer(uploads: Path):
+    for sure, unfamiliar, said in ((False, False, "Not sure"), (False, True, "Unlike the training photos")):
+        one = Prediction(
+            str(uploads / "a.png"), "ants", 0.6, (("ants", 0.6),), sure=sure, unfamiliar=unfamiliar
+        )
+        assert said in try_tab.cards([one], "run one")
+    good = Prediction(str(uploads / "a.png"), "ants", 0.9, (("ants", 0.9),), sure=True, unfamiliar=False)
+    assert "Not sure" not in try_tab.cards([good], "run one")
 
 
 def test_without_runs_the_tab_says_what_to_do(acts: try_tab._Acts):

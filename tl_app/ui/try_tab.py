@@ -292,9 +292,21 @@ def _card(one: Prediction) -> str:
         picture, body, marks = _NO_PICTURE, markup.message(one.error, "error"), ""
     else:
         picture = _picture(one.path, name) + why.button(one.label, "Why?", "tl-why-ask")
-        body, marks = "".join(_bar(label, share) for label, share in one.top), why.card(one.path)
+        bars = "".join(_bar(label, share) for label, share in one.top)
+        body, marks = bars + _doubt(one), why.card(one.path)
     text = f'<div><h4 title="{name}">{name}</h4>{body}</div>'
     return f'<article class="tl-card" {marks}><figure>{picture}</figure>{text}</article>'
+
+
+def _doubt(one: Prediction) -> str:
+    """What speaks against a prediction, in a sentence."""
+    if one.unfamiliar:
+        return '<p class="tl-fine">Unlike the training photos: it may show none of the classes.</p>'
+    return (
+        '<p class="tl-fine">Not sure: answers like this one are wrong more often.</p>'
+        if one.sure is False
+        else ""
+    )
 
 
 def _picture(path: str, name: str) -> str:
