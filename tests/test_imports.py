@@ -37,7 +37,6 @@ LAYERS: list[set[str]] = [
         "reproduce",
         "locks",
         "snapshot",
-        "predictor",
         "plots",
         "plots_runs",
         "plots_results",
@@ -45,6 +44,7 @@ LAYERS: list[set[str]] = [
     },
     {
         "analysis",
+        "predictor",
         "evaluation",
         "extending",
         "finding",
