@@ -172,6 +172,8 @@ def _escaped(text: str) -> str:
 
 
 def _plain(text: str) -> str:
+    if "\\" not in text:  # nearly always, and 50,000 rows have 550,000 texts
+        return text
     return re.sub(
         r"\\(?:\\|u([0-9a-f]{4}))", lambda found: chr(int(found[1], 16)) if found[1] else "\\", text
     )

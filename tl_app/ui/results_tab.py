@@ -27,7 +27,7 @@ _EMPTY = (
     "No run has a finished epoch yet. Train one on the Train tab: what it gets right and wrong appears here."
 )
 _SPLITS = {"val": "Validation", "test": "Test", "train": "Training"}
-_WAIT_SECONDS = 1.5  # what is kept is there sooner, and then nothing flickers
+_WAIT_SECONDS = 2.0  # what is kept is there sooner, and then nothing flickers
 
 TITLES = {
     "tl-results-again": "Reads the list of runs anew, and looks at the run's best model as it is now.",
