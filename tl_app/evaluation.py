@@ -19,7 +19,7 @@ from tl_app.analysis.calibration import Calibration
 from tl_app.analysis.familiar import Familiar
 from tl_app.analysis.judging import calibration_of, judged_by_training, judged_by_val, written
 from tl_app.analysis.labelled import labelled
-from tl_app.analysis.metrics import Bin, confidence_of, confidences_of, measured
+from tl_app.analysis.metrics import Bin, confidence_of, confidences_of, measured, ranked
 from tl_app.engine.background import with_progress
 from tl_app.errors import Interrupted, UserError
 from tl_app.events import Event, Notice
@@ -164,7 +164,11 @@ def _result(
 ) -> EvaluationResult:
     temperature = trust.temperature if trust is not None else 1.0
     found = measured(answers.labels, answers.logits, answers.classes, temperature)
+    ranking = ranked(answers.labels, answers.logits, temperature)
     plain = confidence_of(answers.labels, answers.logits)
+    undefined = dict(found.undefined)
+    if ranking.roc_auc is None:
+        undefined |= dict.fromkeys(("roc_auc", "average_precision"), "All photos are of one class.")
     far = known.distances(answers.features) > known.limit if known is not None else None
     threshold = trust.threshold if trust is not None else None
     sure_share = sure_accuracy = None
@@ -198,12 +202,17 @@ def _result(
         sure_accuracy=sure_accuracy,
         unfamiliar_share=float(far.mean()) if far is not None else None,
         top_k=found.top_k,
-        roc_auc=found.roc_auc,
-        average_precision=found.average_precision,
-        per_class=found.per_class,
+        roc_auc=ranking.roc_auc,
+        average_precision=ranking.average_precision,
+        per_class={
+            name: {**values, "roc_auc": area, "average_precision": precision}
+            for (name, values), (area, precision) in zip(
+                found.per_class.items(), ranking.per_class, strict=True
+            )
+        },
         confusion=found.confusion,
         reliability=found.confidence.bins,
-        undefined=found.undefined,
+        undefined=undefined,
         classes=answers.classes,
         left_out=answers.left_out,
     )

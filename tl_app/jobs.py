@@ -137,8 +137,10 @@ class Job:
 
     def _until_judged(self) -> Iterator[Event]:
         """Calibration comes before the end: a process killed within it leaves a run that resumes with it."""
+        from tl_app.analysis import metrics
         from tl_app.evaluation import concluded
 
+        metrics.prepare()
         for event in self._until_ended():
             if isinstance(event, Finished) and event.reason == "completed":
                 stop = (lambda: False) if self._finishing.is_set() else self._stopping.is_set

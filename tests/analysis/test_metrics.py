@@ -76,25 +76,24 @@ def test_figures_are_those_of_scikit_learn(case: Case, temperature: float) -> No
 @pytest.mark.parametrize("case", [*CASES.values(), _case(8, 90, 4, ties=True)], ids=[*CASES, "with ties"])
 def test_one_against_the_rest_is_as_in_scikit_learn(case: Case) -> None:
     labels, logits, count = case
-    found = measured(labels, logits, [str(each) for each in range(count)])
+    found = metrics.ranked(labels, logits)
     exact = logits.astype(np.float64)
     scores = exact - metrics._norms(exact)[:, None]  # to the last bit: ties are to be the same
     aucs, precisions = [], []
-    for number, row in enumerate(found.per_class.values()):
+    for number, (area, precision) in enumerate(found.per_class):
         mine = labels == number
         if mine.all() or not mine.any():
-            assert row["roc_auc"] is row["average_precision"] is None
+            assert area is precision is None
             continue
         aucs.append(sk.roc_auc_score(mine, scores[:, number]))
         precisions.append(sk.average_precision_score(mine, scores[:, number]))
-        assert row["roc_auc"] == pytest.approx(aucs[-1])
-        assert row["average_precision"] == pytest.approx(precisions[-1])
+        assert area == pytest.approx(aucs[-1])
+        assert precision == pytest.approx(precisions[-1])
     if aucs:
         assert found.roc_auc == pytest.approx(np.mean(aucs))
         assert found.average_precision == pytest.approx(np.mean(precisions))
     else:
         assert found.roc_auc is found.average_precision is None
-        assert found.undefined["roc_auc"] == "All photos are of one class."
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:

@@ -1,12 +1,12 @@
 """How right answers are, and how far their probabilities can be trusted: figures from labels and logits alone.
 
-They equal scikit-learn's where that defines them; a test compares both. They are computed here because importing
-scikit-learn takes longer than training a head, and its one-vs-rest curves take seconds for 1,000 classes. Knows nothing
-of runs or photos.
+They are scikit-learn's; where it raises or warns, what is reported instead is decided here. Importing it takes a
+second, so functions do that, and :func:`prepare` does it early. Knows nothing of runs or photos.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ Labels = NDArray[np.int64]
 
 BINS = 15  # of confidence, as Guo et al. 2017 have it
 _TOP = 5
-_ROWS, _COLUMNS = 1024, 64  # of logits in float64 at a time: 8 MB for 1,000 classes
+_ROWS = 1024  # of logits in float64 at a time: 8 MB for 1,000 classes
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,8 @@ class Metrics:
         weighted_f1: Mean F1 of the classes, weighted by their photos.
         top_k: How often the true class is among the ``k`` most likely ones, ``{"k": …, "accuracy": …}``; None for two
             classes.
-        roc_auc: Mean over classes of the area under the one-vs-rest ROC curve; None where it is not defined.
-        average_precision: Mean over classes of the average precision, one-vs-rest; None where it is not defined.
-        per_class: ``images`` (also ``support``), ``accuracy`` (also ``recall``), ``precision``, ``f1``, ``roc_auc`` and
-            ``average_precision`` by class; what would be 0/0 is 0, and the last two None.
+        per_class: ``images`` (also ``support``), ``accuracy`` (also ``recall``), ``precision`` and ``f1`` by class;
+            what would be 0/0 is 0.
         confusion: Counts (C, C), rows are true classes.
         confidence: Of the calibrated probabilities.
         undefined: Which figures are None, and why.
@@ -89,12 +87,34 @@ class Metrics:
     macro_f1: float
     weighted_f1: float
     top_k: dict[str, Any] | None
-    roc_auc: float | None
-    average_precision: float | None
     per_class: dict[str, dict[str, Any]]
     confusion: list[list[int]]
     confidence: Confidence
     undefined: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How well each class's probability tells its photos from all others.
+
+    Attributes:
+        roc_auc: Mean over classes of the area under the one-vs-rest ROC curve; None where it is not defined.
+        average_precision: Mean over classes of the average precision, one-vs-rest; None where it is not defined.
+        per_class: Both of each class, None where it has no photos or there are no others.
+    """
+
+    roc_auc: float | None
+    average_precision: float | None
+    per_class: tuple[tuple[float | None, float | None], ...]
+
+
+def prepare() -> None:
+    """Begins to import scikit-learn in a thread of its own, for figures that are wanted a while later."""
+
+    def load() -> None:
+        import sklearn.metrics  # noqa: F401
+
+    threading.Thread(target=load, name="tl-app metrics", daemon=True).start()
 
 
 def measured(
@@ -108,62 +128,81 @@ def measured(
         classes: C names.
         temperature: What logits are divided by.
     """
-    counts = confusion_of(labels, logits.argmax(1), len(classes))
-    right, support, said = np.diag(counts), counts.sum(1), counts.sum(0)
-    precision, recall = _ratio(right, said), _ratio(right, support)
-    f1 = _ratio(2 * right, said + support)
-    aucs, precisions = _one_vs_rest(labels, logits, temperature)
+    from sklearn.metrics import f1_score, precision_recall_fscore_support
+
+    every, said = np.arange(len(classes)), logits.argmax(1)
+    rows = precision_recall_fscore_support(labels, said, labels=every, zero_division=0)
+    precision, recall, f1, support = (values.tolist() for values in rows)
+    counts = confusion_of(labels, said, len(classes))
     top = _top_k(labels, logits)
-    undefined = {} if top else {"top_k": "There are two classes, or one."}
-    if np.count_nonzero(support) < 2:
-        reason = "All photos are of one class."
-        undefined |= {"roc_auc": reason, "average_precision": reason}
     return Metrics(
         images=len(labels),
-        accuracy=float(right.sum() / len(labels)),
-        accuracy_interval=interval(int(right.sum()), len(labels)),
-        balanced_accuracy=float(recall[support > 0].mean()),
-        macro_f1=float(f1[support + said > 0].mean()),
-        weighted_f1=float((f1 * support).sum() / len(labels)),
+        accuracy=float(np.trace(counts) / len(labels)),
+        accuracy_interval=interval(int(np.trace(counts)), len(labels)),
+        balanced_accuracy=float(rows[1][rows[3] > 0].mean()),
+        macro_f1=float(f1_score(labels, said, average="macro", zero_division=0)),
+        weighted_f1=float(f1_score(labels, said, average="weighted", zero_division=0)),
         top_k=top,
-        roc_auc=_mean(aucs),
-        average_precision=_mean(precisions),
         per_class={
             label: {
-                "images": int(support[number]),
-                "accuracy": float(recall[number]),
-                "precision": float(precision[number]),
-                "recall": float(recall[number]),
-                "f1": float(f1[number]),
-                "support": int(support[number]),
-                "roc_auc": _plain(aucs[number]),
-                "average_precision": _plain(precisions[number]),
+                "images": support[number],
+                "accuracy": recall[number],
+                "precision": precision[number],
+                "recall": recall[number],
+                "f1": f1[number],
+                "support": support[number],
             }
             for number, label in enumerate(classes)
         },
         confusion=counts.tolist(),
         confidence=confidence_of(labels, logits, temperature),
-        undefined=undefined,
+        undefined={} if top else {"top_k": "There are two classes, or one."},
     )
+
+
+def ranked(labels: Labels, logits: NDArray[np.float32], temperature: float = 1.0) -> Ranking:
+    """Areas under curves, one class against the rest; 10,000 photos and 1,000 classes take seconds.
+
+    Args:
+        labels: int64 (N,), at least one.
+        logits: (N, C).
+        temperature: What logits are divided by.
+    """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    classes = logits.shape[1]
+    support = np.bincount(labels, minlength=classes)
+    known = np.flatnonzero((support > 0) & (support < len(labels)))
+    norms = np.concatenate([_norms(part / temperature) for _, part in _parts(logits)])
+    found: list[tuple[float | None, float | None]] = [(None, None)] * classes
+    for number in known.tolist():
+        mine, scores = labels == number, logits[:, number].astype(np.float64) / temperature - norms
+        found[number] = float(roc_auc_score(mine, scores)), float(average_precision_score(mine, scores))
+    areas = [found[number] for number in known.tolist()]
+    means = [float(np.mean(column)) for column in zip(*areas, strict=True)] if areas else [None, None]
+    return Ranking(means[0], means[1], tuple(found))
 
 
 def confidence_of(labels: Labels, logits: NDArray[np.float32], temperature: float = 1.0) -> Confidence:
     """How far probabilities can be trusted; arguments as for :func:`measured`."""
+    from sklearn.metrics import brier_score_loss
+
+    classes = np.arange(logits.shape[1])
     loss = brier = 0.0
     confidences = []
     for rows, logs in _log_probabilities(logits, temperature):
-        true = labels[rows]
-        probabilities = np.exp(logs)
-        of_true = np.take_along_axis(logs, true[:, None], 1)[:, 0]
-        loss -= of_true.sum()
-        brier += (probabilities**2).sum() - 2 * np.exp(of_true).sum() + len(true)
+        probabilities, true = np.exp(logs), labels[rows]
         confidences.append(probabilities.max(1))
+        # Scikit-learn's takes probabilities, and the logarithm of one that is rounded to 0 is lost.
+        loss -= np.take_along_axis(logs, true[:, None], 1).sum()
+        if len(classes) > 1:  # of a single class one is always certain
+            scores = probabilities[:, 1] if len(classes) == 2 else probabilities
+            brier += len(true) * brier_score_loss(true, scores, labels=classes)
     bins = reliability(np.concatenate(confidences), logits.argmax(1) == labels)
     gaps = ((each.images, each.confidence, each.accuracy) for each in bins)
     ece = sum(n * abs(sure - right) for n, sure, right in gaps if sure is not None and right is not None)
-    halved = 2 if logits.shape[1] == 2 else 1
     count = len(labels)
-    return Confidence(float(loss) / count, float(ece) / count, float(brier) / count / halved, bins)
+    return Confidence(float(loss) / count, float(ece) / count, float(brier) / count, bins)
 
 
 def confidences_of(logits: NDArray[np.float32], temperature: float = 1.0) -> Floats:
@@ -193,46 +232,20 @@ def reliability(confidences: Floats, right: NDArray[np.bool_], bins: int = BINS)
 
 def confusion_of(labels: Labels, said: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """Counts (classes, classes): rows are true classes, columns what was said."""
-    return np.bincount(labels * classes + said, minlength=classes**2).reshape(classes, classes)
+    from sklearn.metrics import confusion_matrix
+
+    counts: NDArray[np.int64] = confusion_matrix(labels, said, labels=np.arange(classes))
+    return counts
 
 
 def _top_k(labels: Labels, logits: NDArray[np.float32]) -> dict[str, Any] | None:
+    from sklearn.metrics import top_k_accuracy_score
+
     k = min(_TOP, logits.shape[1] - 1)
     if k < 2:
         return None
-    hits, places = 0, np.arange(logits.shape[1])
-    for start in range(0, len(labels), _ROWS):
-        part, true = logits[start : start + _ROWS], labels[start : start + _ROWS, None]
-        own = np.take_along_axis(part, true, 1)
-        before = (part > own) | ((part == own) & (places < true))  # of equals the first, as argmax has it
-        hits += int(np.count_nonzero(before.sum(1) < k))
-    return {"k": k, "accuracy": hits / len(labels)}
-
-
-def _one_vs_rest(labels: Labels, logits: NDArray[np.float32], temperature: float) -> tuple[Floats, Floats]:
-    """Area under the ROC curve and average precision of each class: (C,) each, NaN where not defined.
-
-    The area is the share of pairs of a photo of the class and another one that are ranked right, ties counting half.
-    Average precision is the mean, over the class's photos, of the precision among all that score at least as much.
-    """
-    classes = logits.shape[1]
-    aucs, precisions = np.full(classes, np.nan), np.full(classes, np.nan)
-    norms = np.concatenate([_norms(part / temperature) for _, part in _parts(logits)])
-    for start in range(0, classes, _COLUMNS):
-        columns = logits[:, start : start + _COLUMNS].astype(np.float64) / temperature - norms[:, None]
-        for place, scores in enumerate(columns.T):
-            mine = labels == start + place
-            positives = np.sort(scores[mine])
-            negatives = len(scores) - len(positives)
-            if not len(positives) or not negatives:
-                continue
-            ordered = np.sort(scores)
-            below, upto = (np.searchsorted(ordered, positives, side) for side in ("left", "right"))
-            own_below, own_upto = (np.searchsorted(positives, positives, side) for side in ("left", "right"))
-            ranked = (below - own_below) + ((upto - below) - (own_upto - own_below)) / 2
-            aucs[start + place] = ranked.sum() / (len(positives) * negatives)
-            precisions[start + place] = ((len(positives) - own_below) / (len(scores) - below)).mean()
-    return aucs, precisions
+    share = top_k_accuracy_score(labels, logits, k=k, labels=np.arange(logits.shape[1]))
+    return {"k": k, "accuracy": float(share)}
 
 
 def _log_probabilities(logits: NDArray[np.float32], temperature: float) -> Iterator[tuple[slice, Floats]]:
@@ -253,16 +266,3 @@ def _norms(logits: Floats) -> Floats:
     largest = logits.max(1)
     sums: Floats = largest + np.log(np.exp(logits - largest[:, None]).sum(1))
     return sums
-
-
-def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Floats:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
-
-
-def _mean(values: Floats) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else None
-
-
-def _plain(value: np.float64) -> float | None:
-    return float(value) if np.isfinite(value) else None
