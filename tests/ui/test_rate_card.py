@@ -11,6 +11,7 @@ from tl_app import finding, runs
 from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
 from tl_app.ui import form, rate_card
+from tl_app.ui.aside import Standing
 from tl_app.ui.workspace import Workspace
 
 NAMES = ("seen", "clock", "card", "curve", "find", "stop", "use")
@@ -54,7 +55,7 @@ def test_a_search_from_the_form_to_the_field(acts: rate_card.Acts, photos: Path)
 def test_the_suggestion_goes_into_the_fields_that_need_it(acts: rate_card.Acts) -> None:
     assert acts.use("") == (gr.skip(), gr.skip())
     result = finding.RatesResult("", "b", "full", 0, [1e-3], [1.0], [1.0], 2e-3, 1e-4, True, 40, 1.0)
-    acts.work.finder._move(rate_card.Search(CONFIG, state="done", result=result))
+    acts.work.finder._move(Standing("done", result=result))
     assert _shown(acts.draw())["use"] == gr.update(visible=True, value="Use 0.002")
     assert acts.use("") == ("0.002", gr.skip()), "an empty field follows by itself"
     assert acts.use("0.5") == ("0.002", "0.0001")
@@ -63,7 +64,7 @@ def test_the_suggestion_goes_into_the_fields_that_need_it(acts: rate_card.Acts) 
 def test_it_is_stopped_and_makes_way_for_a_training(acts: rate_card.Acts, photos: Path) -> None:
     acts.find(str(photos), **form.shown(CONFIG))
     acts.stop()
-    assert "Stopped" in _ended(acts)["card"]
+    assert "was stopped" in _ended(acts)["card"]
     acts.find(str(photos), **form.shown(CONFIG))
     config = form.read(form.shown(CONFIG) | {"data": str(photos), "epochs": "1"})
     acts.work.start(config)

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +119,30 @@ def computed(
     store, items, failed = open_photos(photos.index, photos.photos, predictor.preprocessing, info.classes)
     features, logits = answered(predictor, store, items, on_progress)
     issues = {} if photos.own else {photo.path: photo.issue for photo in photos.index.left_out}
+    return assembled(info, store, items, (features, logits), photos.split, {**issues, **failed})
+
+
+def assembled(
+    info: RunInfo,
+    store: PhotoStore,
+    items: Sequence[Item],
+    outputs: tuple[NDArray[np.float16], NDArray[np.float32]],
+    split: str,
+    left_out: dict[str, str],
+    model: str = "",
+) -> Answers:
+    """The answers to photos of a store.
+
+    Args:
+        info: The run.
+        store: Where the photos are.
+        items: Which photos, N.
+        outputs: Their features (N, D) and logits (N, C).
+        split: That they are of.
+        left_out: Photos that could not be used, with the reason.
+        model: Names the model.
+    """
+    features, logits = outputs
     return Answers(
         classes=info.classes,
         root=store.root,
@@ -127,8 +151,9 @@ def computed(
         labels=np.array([item.label for item in items], np.int64),
         logits=logits,
         features=features,
-        split=photos.split,
-        left_out={**issues, **failed},
+        split=split,
+        left_out=left_out,
+        model=model,
     )
 
 

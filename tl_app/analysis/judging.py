@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tl_app.analysis import calibration, familiar
-from tl_app.analysis.answers import Answers, Report, answered, answers_of
+from tl_app.analysis.answers import Answers, Report, answered, answers_of, assembled
 from tl_app.analysis.calibration import Calibration, calibrated
 from tl_app.analysis.familiar import Familiar, familiar_with, spread_evenly
 from tl_app.analysis.labelled import Labelled, labelled, open_photos
@@ -27,7 +27,7 @@ from tl_app.runs import ANALYSIS, RunInfo
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
+class Trust:
     """A model's validation answers and what was made of them; ``familiar`` is None when its photos are gone."""
 
     answers: Answers
@@ -35,7 +35,7 @@ class Judged:
     familiar: Familiar | None
 
 
-def judged_by_val(info: RunInfo, device: str = "auto", on_progress: Report | None = None) -> Judged:
+def judged_by_val(info: RunInfo, device: str = "auto", on_progress: Report | None = None) -> Trust:
     """Calibrates a run's best model by its validation photos, and keeps that.
 
     Args:
@@ -55,7 +55,7 @@ def judged_by_val(info: RunInfo, device: str = "auto", on_progress: Report | Non
     return _kept(info, answers, known)
 
 
-def judged_by_training(info: RunInfo, on_progress: Report) -> Judged:
+def judged_by_training(info: RunInfo, on_progress: Report) -> Trust:
     """The same right after training, from activations that it kept where there are such; else with the predictor.
 
     Raises:
@@ -76,18 +76,7 @@ def judged_by_training(info: RunInfo, on_progress: Report) -> Judged:
     features, logits = (
         np.concatenate([each.numpy() for each in part]) for part in zip(*kept.outputs(items), strict=True)
     )
-    answers = Answers(
-        classes=info.classes,
-        root=store.root,
-        paths=tuple(item.path for item in items),
-        contents=tuple(item.content for item in items),
-        labels=np.array([item.label for item in items], np.int64),
-        logits=logits,
-        features=features.astype(np.float16),
-        split="val",
-        left_out=failed,
-        model=model,
-    )
+    answers = assembled(info, store, items, (features.astype(np.float16), logits), "val", failed, model)
     rows = np.concatenate([seen.numpy() for seen, _ in kept.outputs(train)])
     return _kept(info, answers, familiar_with(model, rows, features))
 
@@ -111,14 +100,14 @@ def written(what: str, write: Callable[[], None]) -> None:
         warnings.warn(f"{what} could not be kept: {reason}.", RuntimeWarning, stacklevel=3)
 
 
-def _kept(info: RunInfo, answers: Answers, known: Familiar | None) -> Judged:
+def _kept(info: RunInfo, answers: Answers, known: Familiar | None) -> Trust:
     folder = info.path / ANALYSIS
     made = calibrated(answers.model, answers.labels, answers.logits)
     if known is not None:
         there = known
         written("What the model is familiar with", lambda: familiar.write(folder, there))
     written("The calibration", lambda: calibration.write(folder, made))
-    return Judged(answers, made, known)
+    return Trust(answers, made, known)
 
 
 def _train_features(info: RunInfo, device: str, on_progress: Report | None) -> familiar.Rows:

@@ -11,8 +11,8 @@ from tl_app import plots
 from tl_app.errors import UsageError
 from tl_app.finding import RatesResult
 from tl_app.ui import form, markup
+from tl_app.ui.aside import Standing
 from tl_app.ui.blocks import figure, html
-from tl_app.ui.finder import Search
 from tl_app.ui.settings import Settings
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace
@@ -105,7 +105,7 @@ class Acts:
     def draw(self) -> tuple[Any, ...]:
         """Everything that is shown, for a page that was just opened as well."""
         finder = self.work.finder
-        version, search, under_way = finder.version, finder.search, finder.is_under_way
+        version, search, under_way = finder.version, finder.standing, finder.is_under_way
         result = search.result if search is not None else None
         found = result is not None and result.suggestion is not None
         return (
@@ -123,7 +123,7 @@ class Acts:
 
     def use(self, backbone: str) -> tuple[Any, Any]:
         """Puts the suggestion into the form; the backbone's rate only where one is given: else it follows."""
-        search = self.work.finder.search
+        search = self.work.finder.standing
         if search is None or search.result is None or search.result.suggestion is None:
             return gr.skip(), gr.skip()
         given = f"{search.result.backbone_suggestion:g}" if backbone.strip() else gr.skip()
@@ -136,7 +136,7 @@ def _curve(result: RatesResult) -> dict[str, Any] | None:
     return plots.rate_curve(result.rates, result.losses, result.smoothed, result.suggestion)
 
 
-def _card(search: Search | None) -> str:
+def _card(search: Standing[RatesResult] | None) -> str:
     if search is None:
         return f'<p class="tl-fine">{markup.text(_EXPLAINED)}</p>'
     if search.state == "running":
@@ -146,7 +146,7 @@ def _card(search: Search | None) -> str:
     return f'<p class="tl-fine">{markup.text(_said(search.result))}</p>'
 
 
-def _activity(search: Search) -> str:
+def _activity(search: Standing[RatesResult]) -> str:
     counted = f": {search.done} of {search.total} {search.unit}" if search.total else ""
     return search.activity.capitalize() + counted
 

@@ -11,7 +11,7 @@ import contextlib
 import json
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,18 +19,19 @@ from tl_app import resources, runs
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, scan
 from tl_app.errors import UserError
+from tl_app.events import Event
 from tl_app.files import write_json
 from tl_app.jobs import Job, Worker, scanned
 from tl_app.references import located
 from tl_app.snapshot import Snapshot, snapshot_of
 from tl_app.ui import loading, manners
+from tl_app.ui.aside import Aside
 from tl_app.ui.examiner import Examiner
-from tl_app.ui.finder import Finder
 from tl_app.ui.prober import Prober
-from tl_app.ui.weigher import Weigher
-from tl_app.worthwhile import study_of
+from tl_app.worthwhile import Study, WorthResult, result_of, study, study_of
 
 if TYPE_CHECKING:
+    from tl_app.finding import RatesResult
     from tl_app.predictor import Predictor
 
 _RECENT_KEPT = 8
@@ -38,6 +39,7 @@ _PREDICTORS_KEPT = 2
 _DATASETS_KEPT = 4
 
 Mark = tuple[str, int, int, bool]
+Photographed = tuple[TrainConfig, DatasetIndex]
 Progress = Callable[[int, int], None]
 
 
@@ -52,8 +54,19 @@ class Workspace:
         """Nothing is read or written yet."""
         self.worker = Worker(runs_dir, before_job=manners.step_aside)
         self.prober = Prober(self.running)
-        self.finder = Finder(self.running)
-        self.weigher = Weigher()
+        self.finder: Aside[Photographed, RatesResult] = Aside(
+            "tl-app learning rates",
+            self._rates,
+            busy="A learning rate is being searched for already.",
+            patience_seconds=20.0,  # a step may take a few
+        )
+        self.weigher: Aside[Study, WorthResult] = Aside(
+            "tl-app study",
+            lambda plan, stop: study(plan, stop, manners.step_aside),
+            busy="A study is under way already.",
+            patience_seconds=60.0,  # a batch, and the checkpoint after it
+            so_far=result_of,
+        )
         self.examiner = Examiner(self.runs_dir)
         self._lock = threading.Lock()
         self._datasets: collections.OrderedDict[str, DatasetIndex] = collections.OrderedDict()
@@ -126,7 +139,12 @@ class Workspace:
         index = self._index(config) or scanned(config, None)
         self.prober.make_way()
         self.weigher.make_way()
-        self.finder.start(config, index)
+        self.finder.start((config, index))
+
+    def _rates(self, plan: Photographed, stop: Callable[[], bool]) -> Generator[Event, None, RatesResult]:
+        from tl_app.finding import find
+
+        return find(*plan, stop, self.running())
 
     def weigh(self, config: TrainConfig, shares: Sequence[int], epochs: int) -> None:
         """Finds out in the background what transfer is worth for these photos.

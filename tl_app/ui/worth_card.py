@@ -15,10 +15,10 @@ from tl_app import words
 from tl_app.analysis.verdict import RECIPES, Trained
 from tl_app.errors import UsageError
 from tl_app.ui import form, markup
+from tl_app.ui.aside import Standing
 from tl_app.ui.blocks import figure, html
 from tl_app.ui.form import Form
 from tl_app.ui.toasts import toasts
-from tl_app.ui.weigher import Standing
 from tl_app.ui.workspace import Workspace
 from tl_app.worthwhile import EPOCHS, KEPT, SHARES, WorthResult
 
@@ -157,7 +157,7 @@ class Acts:
         )
 
 
-def card_of(standing: Standing | None) -> str:
+def card_of(standing: Standing[WorthResult] | None) -> str:
     """How far it is, and what the chart says so far."""
     if standing is None:
         return ""
