@@ -36,6 +36,7 @@ LAYERS: list[set[str]] = [
         "presets",
         "reproduce",
         "locks",
+        "scanning",
         "snapshot",
         "plots",
         "plots_runs",

@@ -239,8 +239,8 @@ def probe(
         UserError: Settings, photos or machine do not fit.
     """
     from tl_app.engine.background import to_the_end
-    from tl_app.jobs import scanned
     from tl_app.probing import probe as probing
+    from tl_app.scanning import scanned
 
     config = located(TrainConfig.from_dict({**settings, "data": str(data)}), resources.runs_dir(None))
     stopping = threading.Event()
@@ -278,7 +278,7 @@ def lr_find(
     from tl_app import presets
     from tl_app.engine.background import to_the_end
     from tl_app.finding import find
-    from tl_app.jobs import scanned
+    from tl_app.scanning import scanned
 
     values = presets.fields(preset, recipe, freeze, settings) | {"data": str(data)}
     config = located(TrainConfig.from_dict(values), resources.runs_dir(None))

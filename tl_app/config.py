@@ -394,11 +394,7 @@ class TrainConfig:
         known = {spec.name for spec in dataclasses.fields(cls)}
         for name in values:
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=2)
-                raise UsageError(
-                    f"There is no setting '{name}'.",
-                    f"Did you mean {' or '.join(close)}?"
-                    if close
-                    else f"Settings: {', '.join(sorted(known))}.",
-                )
+                close = " or ".join(difflib.get_close_matches(name, known, n=2))
+                allowed = f"Did you mean {close}?" if close else f"Settings: {', '.join(sorted(known))}."
+                raise UsageError(f"There is no setting '{name}'.", allowed)
         return cls(**values)

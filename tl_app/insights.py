@@ -154,7 +154,7 @@ def worth(
     """
     from tl_app.data.index import DatasetIndex, relocate
     from tl_app.engine.background import to_the_end
-    from tl_app.jobs import scanned
+    from tl_app.scanning import scanned
     from tl_app.worthwhile import EPOCHS, SHARES, check, study, study_of
 
     check(settings)

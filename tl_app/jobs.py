@@ -17,12 +17,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from tl_app import history, resources, results, runs
 from tl_app.config import TrainConfig
-from tl_app.data.index import DatasetIndex, relocate, scan
+from tl_app.data.index import DatasetIndex, relocate
 from tl_app.errors import Interrupted, ResourceError, UsageError, UserError
-from tl_app.events import CheckpointSaved, EpochDone, Event, Finished, Notice, Progress
+from tl_app.events import CheckpointSaved, EpochDone, Event, Finished, Notice
 from tl_app.extending import extended
 from tl_app.locks import DeviceLock
 from tl_app.references import located
+from tl_app.scanning import scanned
 from tl_app.snapshot import Snapshot, result_of, snapshot_of
 from tl_app.transfer.extensions import Extension
 
@@ -385,17 +386,3 @@ class Worker:
             raise
         self.job = job
         return job
-
-
-def scanned(config: TrainConfig, listener: Listener | None) -> DatasetIndex:
-    """The photos that ``config.data`` names, split as it says; ``listener`` hears how far the scan is.
-
-    Raises:
-        DataError: They cannot be used as they are.
-    """
-
-    def report(done: int, total: int) -> None:
-        if listener is not None:
-            listener(Progress("scanning files", done, total, "files"))
-
-    return scan(config.data, val_fraction=config.val_fraction, seed=config.seed, on_progress=report)

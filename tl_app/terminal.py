@@ -232,15 +232,14 @@ def _doubt(row: dict[str, Any]) -> str:
 
 
 def show_explanations(values: dict[str, Any]) -> None:
-    """One row per photo, and what the colours mean."""
-    console, table = _console(), _table("photo", "label", "confidence", "picture")
+    """A line per photo, whose paths are left in one piece, and what the colours mean."""
+    console = _console()
     for row in values["explanations"]:
         if "error" in row:
-            table.add_row(escape(row["path"]), f"[red]{escape(row['error'])}[/]", "", "")
+            said = f"[red]{escape(row['error'])}[/]"
         else:
-            cells = (row["path"], row["label"], words.percent(row["confidence"]), row["picture"])
-            table.add_row(*map(escape, cells))
-    console.print(table)
+            said = f"{escape(row['label'])} {words.percent(row['confidence'])} → {escape(row['picture'])}"
+        console.print(f"{escape(row['path'])}: {said}", soft_wrap=True)
     for sentence in dict.fromkeys(row["legend"] for row in values["explanations"] if "legend" in row):
         console.print(sentence, style="dim", soft_wrap=True, markup=False)
 

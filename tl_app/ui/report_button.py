@@ -16,6 +16,7 @@ from tl_app.ui.workspace import Workspace
 
 TITLES = {
     "tl-make-report": "One HTML file with all of this, to keep, print or send; it needs no network.",
+    "tl-report": "Saves the file that was just made.",
 }
 
 

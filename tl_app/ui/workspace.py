@@ -21,8 +21,9 @@ from tl_app.data.index import DatasetIndex, scan
 from tl_app.errors import UserError
 from tl_app.events import Event
 from tl_app.files import write_json
-from tl_app.jobs import Job, Worker, scanned
+from tl_app.jobs import Job, Worker
 from tl_app.references import located
+from tl_app.scanning import scanned
 from tl_app.snapshot import Snapshot, snapshot_of
 from tl_app.ui import loading, manners
 from tl_app.ui.aside import Aside
