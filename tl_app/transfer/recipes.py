@@ -141,7 +141,7 @@ def head_alone_lr(optimizer: str) -> float:
 def auto_epochs(train_photos: int, recipe: str = "head") -> int:
     """20 for small folders, fewer where one epoch holds many steps already; a source model learns for longer.
 
-    Where a head learns first, on features that are kept, there is half as much again.
+    Recipes that begin with the head alone have half as much again, so that the stages do not get less for it.
     """
     if recipe == "pretrain":
         return 100 if train_photos <= 10_000 else 30
