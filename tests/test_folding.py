@@ -99,3 +99,11 @@ def test_a_blend_is_not_trained(run: RunInfo) -> None:
     blended: Any = dataclasses.replace(run, blended=("two", 0.5))
     with pytest.raises(UsageError, match="is a blend"):
         folding.cross_validated(blended, 2)
+
+
+def test_an_extended_run_is_refused(run: RunInfo) -> None:
+    insights_of = runs.open_run(
+        finished(Worker(run.path.parent).extend("one", epochs=1)).path, run.path.parent
+    )
+    with pytest.raises(UsageError, match="was extended after its end, which folds do not repeat"):
+        folding.cross_validated(insights_of, 2)

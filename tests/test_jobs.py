@@ -398,3 +398,16 @@ def test_the_snapshot_thins_long_curves(monkeypatch: pytest.MonkeyPatch) -> None
     state.apply(RolledBack(50, 0, "resumed"))
     assert state.step_points[-1][0] <= 50 and state.epoch_rows == [] and state.best_epoch == 0
     assert dataclasses.replace(state).version == 102
+
+
+def test_an_older_run_that_does_not_say_how_long_its_head_was_alone(photos: Path, tmp_path: Path) -> None:
+    settings = config(photos, recipe="lp-ft", weights="default", backbone="bundled", image_size=64, epochs=3)
+    path = finished(Worker(tmp_path / "runs").start(settings, name="old")).path
+    values = json.loads((path / "config.json").read_text())
+    for kept in ("asked", "config"):
+        values[kept].pop("probe_epochs")
+    (path / "config.json").write_text(json.dumps(values))
+    info = runs.open_run(path, tmp_path)
+    assert info.config.probe_epochs == 2 and info.asked.probe_epochs is None
+    job = finished(Worker(tmp_path / "runs").extend("old", epochs=1))
+    assert job.snapshot().state == "completed" and runs.open_run(path, tmp_path).epochs_done == 4

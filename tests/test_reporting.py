@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.synthetic_runs import make_many_photos, make_run
 from tests.test_cli import call
 from tl_app import insights, reporting
 from tl_app.analysis.examined import examine
-from tl_app.errors import UsageError
+from tl_app.errors import ResourceError, UsageError
 from tl_app.predictor import load_run
 from tl_app.runs import RunInfo
 from tl_app.ui import report_button
@@ -109,3 +110,17 @@ def test_the_page_makes_one_to_download(info: RunInfo, home: Path, monkeypatch: 
     assert made["visible"] and "MB" in made["label"] and Path(made["value"]).name == "three-val-report.html"
     with pytest.raises(gr.Error, match="No results are shown"):
         report_button.Acts(work).make(None)
+
+
+def test_a_name_that_is_no_text_is_shown_as_its_bytes(home: Path, tmp_path: Path) -> None:
+    photos = make_many_photos(tmp_path / "photos", classes=2, per_class=5, side=64)
+    for file in photos.rglob("*.jpg"):
+        os.rename(file, os.fsencode(file.parent) + b"/caf\xe9" + os.fsencode(file.name))
+    info = make_run(home / "runs", "odd", photos, wrong=0.5)
+    assert "caf\\udce9" in reporting.report_of(examine(info, "val"), load_run(info))
+
+
+def test_a_folder_that_is_a_file_is_named(info: RunInfo, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ResourceError, match="The folder .*notes.txt cannot be made"):
+        insights.report(info.path, tmp_path / "notes.txt" / "r.html")

@@ -153,7 +153,7 @@ def concluded(run: Path, stop: Callable[[], bool]) -> Generator[Event, None, dic
 
     try:
         return dataclasses.asdict((yield from with_progress("calibrating", "photos", work)))
-    except (UserError, OSError) as error:
+    except (UserError, OSError, MemoryError) as error:
         text = f"Not calibrated yet; `tl-app evaluate` does it: {error}"
         yield Notice(text, "info" if isinstance(error, Interrupted) else "warning")
         return None

@@ -20,6 +20,7 @@ import numpy as np
 
 from tl_app import resources, runs, words
 from tl_app.analysis.answers import Answers, answers_of
+from tl_app.analysis.labelled import inherited
 from tl_app.analysis.metrics import measured
 from tl_app.data.index import DatasetIndex, relocate
 from tl_app.data.splits import dealt
@@ -83,7 +84,13 @@ def cross_validated(info: RunInfo, folds: int, listener: Listener | None = None)
         raise UsageError(
             f"Run '{info.name}' is a blend; no training makes it.", f"Cross-validate '{info.blended[0]}'."
         )
+    if info.extensions:
+        raise UsageError(
+            f"Run '{info.name}' was extended after its end, which folds do not repeat.",
+            remedy="Train once more with as many epochs and stages in all, and cross-validate that run.",
+        )
     index = relocate(DatasetIndex.read_manifest(info.path / "manifest.csv"))
+    _check_source(info, index)
     start, found = time.perf_counter(), list[Answers]()
     with _folder(info) as folder:
         worker = Worker(folder)
@@ -117,6 +124,17 @@ def cross_validated(info: RunInfo, folds: int, listener: Listener | None = None)
         classes=info.classes,
         seconds=time.perf_counter() - start,
     )
+
+
+def _check_source(info: RunInfo, index: DatasetIndex) -> None:
+    """Whether folds would be measured on photos that the weights they start from have learned."""
+    own = {photo.content_hash for split in ("train", "val") for photo in index.used(split)}
+    if known := inherited(info) & own:
+        raise UsageError(
+            f"Run '{info.name}' starts from a run that has learned {words.plural(len(known), 'photo')} of these "
+            "already, so folds would flatter.",
+            remedy="Cross-validate a run that starts from published weights.",
+        )
 
 
 def fold_indexes(index: DatasetIndex, folds: int, seed: int) -> list[DatasetIndex]:
@@ -160,6 +178,9 @@ def _folder(info: RunInfo) -> Iterator[Path]:
     """For the runs of the folds; beside the caches, which may be on a larger disk than the system's own folder."""
     parent = resources.cache_dir()
     parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob(".folds-*"):  # of a process that was killed; none takes a day for one epoch
+        if time.time() - left.stat().st_mtime > 24 * 3600:
+            shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f".folds-{info.name[:20]}-", dir=parent))
     try:
         yield folder

@@ -144,9 +144,12 @@ class Job:
         metrics.prepare()
         for event in self._until_ended():
             if isinstance(event, Finished) and event.reason == "completed":
-                stop = (lambda: False) if self._finishing.is_set() else self._stopping.is_set
-                self._evaluation = yield from concluded(self.path, stop)
+                self._evaluation = yield from concluded(self.path, self._stopped)
             yield event
+
+    def _stopped(self) -> bool:
+        """Whether a person asked for an end at once, and not for a finished run."""
+        return self._stopping.is_set() and not self._finishing.is_set()
 
     def _until_ended(self) -> Iterator[Event]:
         try:

@@ -247,6 +247,13 @@ def _answering_precision(asked: str, device: torch.device) -> torch.dtype:
     return resolve_precision("fp32" if asked == "auto" and device.type == "cpu" else asked, device)
 
 
+def state_of(info: RunInfo) -> tuple[str, ...]:
+    """What a loaded run depends on; where that has changed, load it again."""
+    files = (info.path / ANALYSIS / name for name in (calibration.FILE, familiar.FILE))
+    times = (str(file.stat().st_mtime_ns) if file.is_file() else "" for file in files)
+    return (checkpoints.model_id(info.path / "checkpoints") or "", *times)
+
+
 def load_run(info: RunInfo, device: str = "auto") -> Predictor:
     """The best model of a run, also of one that is still being trained.
 

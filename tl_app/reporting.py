@@ -6,6 +6,7 @@ Knows nothing of the page or the command line; its layout is ``assets/report.htm
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 from collections.abc import Callable
@@ -53,24 +54,35 @@ def write_report(
             be written.
     """
     target = file or info.path / (FILE if data is None else f"report-{Path(data).stem}.html")
+    if file is not None:
+        _take(file)  # at once: it takes a while until there is something to write
     try:
-        if file is not None:  # taken at once: it takes a while until there is something to write
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch(exist_ok=False)
-        try:
-            examined = examine(info, split, on_progress, data=data, device=device)
-            write_atomically(target, report_of(examined, load_run(info, device)).encode())
-        except BaseException:
-            if file is not None:
-                file.unlink(missing_ok=True)
-            raise
-    except FileExistsError as error:
-        raise UsageError(
-            f"{target} is there already, and nothing is overwritten.", remedy="Choose another name."
-        ) from error
+        examined = examine(info, split, on_progress, data=data, device=device)
+        content = report_of(examined, load_run(info, device))
+    except BaseException:
+        if file is not None:
+            file.unlink(missing_ok=True)
+        raise
+    try:
+        write_atomically(target, content.encode())
     except OSError as error:
         raise ResourceError(f"{target} could not be written: {error.strerror or error}.") from error
     return target
+
+
+def _take(file: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"The folder {file.parent} cannot be made: {error.strerror or error}.") from error
+    try:
+        file.touch(exist_ok=False)
+    except FileExistsError as error:
+        raise UsageError(
+            f"{file} is there already, and nothing is overwritten.", remedy="Choose another name."
+        ) from error
+    except OSError as error:
+        raise ResourceError(f"{file} could not be written: {error.strerror or error}.") from error
 
 
 def report_of(examined: Examined, predictor: Predictor) -> str:
@@ -90,12 +102,12 @@ def report_of(examined: Examined, predictor: Predictor) -> str:
     left = len(examined.answers.left_out)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     layout = (resources.assets_dir() / FILE).read_text(encoding="utf-8")
-    return environment.from_string(layout).render(
+    html = environment.from_string(layout).render(
         name=info.name,
         made_of=_made_of(info),
         accuracy=accuracy,
         span=span,
-        caution=reading.CAUTION[examined.answers.split],
+        caution=reading.caution(examined),
         left_out=f"{words.plural(left, 'photo')} could not be read and do not count." if left else "",
         facts=reading.facts(examined),
         summary=diagnosis.summary,
@@ -110,6 +122,8 @@ def report_of(examined: Examined, predictor: Predictor) -> str:
         drawing_code=Markup(plots.drawing_code().read_text(encoding="utf-8")),
         figures=Markup(_for_script(figures)),
     )
+    # A file's name may hold bytes that are no text.
+    return html.encode("utf-8", "backslashreplace").decode()
 
 
 def _made_of(info: RunInfo) -> str:
@@ -163,9 +177,11 @@ def _mistake(examined: Examined, predictor: Predictor, number: int) -> dict[str,
     answers, judged = examined.answers, examined.judged
     said = answers.classes[judged.said[number]]
     file, steps = answers.root / answers.paths[number], predictor.preprocessing
+    overlay = ""
     try:
-        explanation = explain_photo(predictor, file, said)
         pixels = steps.center(steps.load(file)).permute(1, 2, 0).numpy()
+        with contextlib.suppress(UsageError):  # of two networks fused there is no map
+            overlay = _uri("png", explain_photo(predictor, file, said).overlay)
     except PhotoError:  # it was there when it was classified
         return None
     return {
@@ -174,7 +190,7 @@ def _mistake(examined: Examined, predictor: Predictor, number: int) -> dict[str,
         "true": answers.classes[judged.labels[number]],
         "confidence": words.percent(float(judged.confidence[number])),
         "picture": _uri("jpeg", _jpeg(pixels)),
-        "overlay": _uri("png", explanation.overlay),
+        "overlay": overlay,
     }
 
 

@@ -324,7 +324,7 @@ def _read(path: Path) -> RunInfo:
         state=state,
         created=values["created"],
         asked=_stored(values["asked"]),
-        config=_stored(values["config"]),
+        config=_stored(_with_probe(values["config"])),
         preprocessing=values["preprocessing"],
         classes=tuple(values["classes"]),
         stages=tuple(values["stages"]),
@@ -343,6 +343,13 @@ def _read(path: Path) -> RunInfo:
 def _stored(settings: dict[str, Any]) -> TrainConfig:
     """Settings as a run folder holds them; those made before classes were balanced go on without."""
     return TrainConfig.from_dict({"balance": "none", **settings})
+
+
+def _with_probe(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without gaps; older runs of `lp-ft` do not say for how long the head was alone: two thirds, then."""
+    if settings.get("recipe") != "lp-ft" or "probe_epochs" in settings or not settings.get("epochs"):
+        return settings
+    return {**settings, "probe_epochs": settings["epochs"] - max(1, settings["epochs"] // 3)}
 
 
 def _is_run(path: Path) -> bool:

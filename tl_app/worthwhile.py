@@ -193,6 +193,7 @@ def study(
         name = _name(recipe, share)
         known = _known(plan.folder, name)
         if known is not None and known.state == "completed":
+            _forget_weights(known.path)  # where a process was killed before it did
             continue
         photos = portion(plan.index, share, plan.config.seed)
         what = f"{RECIPES[recipe]}, {len(photos.used('train')):,} photos"

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import make_photos
 from tests.test_jobs import config, finished
-from tl_app import runs
+from tl_app import caches, insights, runs
 from tl_app.analysis import answers as kept
+from tl_app.analysis import reading
 from tl_app.analysis.answers import Answers, answers_of
-from tl_app.analysis.labelled import labelled
+from tl_app.analysis.examined import examine
+from tl_app.analysis.labelled import inherited, labelled, learned_from
 from tl_app.errors import DataError, UsageError
 from tl_app.files import write_atomically
 from tl_app.jobs import Worker
@@ -136,3 +139,33 @@ def _resident_bytes() -> int:
     import psutil
 
     return int(psutil.Process(os.getpid()).memory_info().rss)
+
+
+def test_a_photo_that_comes_back_is_asked_after_all(run: RunInfo, photos: Path) -> None:
+    path = photos / answers_of(run).paths[0]
+    content = path.read_bytes()
+    (run.path / "analysis" / "val.safetensors").unlink()
+    path.unlink()
+    caches.clear("decoded")
+    without = answers_of(run)
+    assert len(without.left_out) == 1 and len(without.paths) == 3
+    assert answers_of(run).left_out == without.left_out, "it is still gone"
+    path.write_bytes(content)
+    assert len(answers_of(run).paths) == 4 and not answers_of(run).left_out
+
+
+def test_what_a_source_run_learned_counts_too(run: RunInfo, photos: Path, tmp_path: Path) -> None:
+    settings = config(photos, epochs=1, seed=5, weights=f"run:{run.path}", recipe="full")
+    second = runs.open_run(finished(Worker(tmp_path / "runs").start(settings, name="two")).path, tmp_path)
+    own = {photo.content_hash for photo in labelled(second, None, "train").photos}
+    assert learned_from(second) == own | inherited(second) and inherited(second) == learned_from(run)
+    assert inherited(second) - own, "another seed, another split"
+    with pytest.raises(UsageError, match="has learned 20 photos of these already, so folds would flatter"):
+        insights.cross_validate(second.path, 2)
+    found = examine(second, None, data=photos)
+    assert found.known == 24 and "has learned 24 photos of these" in reading.caution(found)
+    assert reading.headline(found)[1].endswith("on 24 photos")
+    made = make_photos(tmp_path / "others", per_class=3, side=50)
+    for number, file in enumerate(sorted(made.rglob("*.png"))):
+        file.write_bytes(file.read_bytes() + bytes([number]))
+    assert "seen none of these photos" in reading.caution(examine(second, None, data=made))

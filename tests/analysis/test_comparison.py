@@ -69,7 +69,7 @@ def test_photos_that_the_other_was_trained_on_are_left_out(trained: Path) -> Non
     val, train = ({}, {})
     for info in infos:
         contents, _, _ = comparison._answers(info)
-        val[info.name], train[info.name] = set(contents), comparison._trained_on(info)
+        val[info.name], train[info.name] = set(contents), comparison.learned_from(info)
     assert pair.images == len(val["one"] & val["other"])
     assert pair.trained_on == len(val["one"] & train["other"]) + len(val["other"] & train["one"]) > 0
     assert f"{pair.trained_on} photos that one validates with" in pair.sentence

@@ -207,3 +207,15 @@ def test_remedies_of_an_automatic_run_go_into_what_was_chosen(run: str, home: Pa
 def test_a_run_without_epochs_is_not_judged(run: str, home: Path) -> None:
     (home / "runs" / run / history.NAME).unlink()
     assert tl_app.diagnose(run).summary == "No epoch is done yet: there is nothing to judge."
+
+
+def test_remedies_of_an_extended_run_go_on_from_all_its_epochs() -> None:
+    poor = _facts(
+        rows=_rows([0.69] * 30, [0.69] * 30, [0.55] * 30),
+        config=dataclasses.replace(CONFIG, recipe="full", freeze=0, epochs=10),
+        extended=True,
+    )
+    remedy = _found(poor)["underfitting"].remedy
+    assert remedy is not None and remedy.settings == {"epochs": 60}
+    jumping = dataclasses.replace(poor, rolled_back=1)
+    assert _found(jumping)["high-rate"].remedy is None, "its last rates are not those of the settings"

@@ -59,3 +59,9 @@ def test_it_is_kept_for_the_model_that_it_is_of(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.rows, made.rows, atol=1e-3)
     (tmp_path / "familiar.safetensors").write_bytes(b"{")
     assert familiar.read(tmp_path, "a") is None
+
+
+def test_many_photos_are_compared_in_parts() -> None:
+    known = familiar.familiar_with("m", _around(0, 40, 0), _around(0, 40, 1))
+    many = _around(1, 2500, 2)
+    np.testing.assert_allclose(known.distances(many)[-3:], known.distances(many[-3:]), rtol=1e-5)

@@ -105,6 +105,12 @@ def test_a_run_predicts_what_it_was_validated_with(photos: Path, settings: dict[
     assert again.state == "completed" and again.trainable_parameters > result.trainable_parameters
 
 
+def test_two_networks_have_no_places_to_explain(photos: Path) -> None:
+    tl_app.train(photos, name="fused", **{**TINY, **TWO})
+    with pytest.raises(UsageError, match="as when two networks are fused"):
+        tl_app.explain("fused", next(photos.rglob("*.png")))
+
+
 def test_no_run_starts_from_fused_features(photos: Path) -> None:
     settings = {**TINY, "backbone": "mobilenet_v3_small", "image_size": 32}
     tl_app.train(photos, name="fused", fuse_stages=2, **settings)

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,6 +185,7 @@ def _write(info: RunInfo, answers: Answers, fingerprint: str) -> None:
     names = ("labels", "logits", "features")
     tensors = {name: torch.from_numpy(np.ascontiguousarray(getattr(answers, name))) for name in names}
     values = {"paths": answers.paths, "contents": answers.contents, "left_out": answers.left_out}
+    values["states"] = _states(answers.root, answers.left_out)
     # One file, so that figures and names cannot come from two different times.
     content = save(tensors, {"fingerprint": fingerprint, "photos": json.dumps(values)})
     path = _file(info, answers.split)
@@ -200,17 +201,16 @@ def _read(info: RunInfo, photos: Labelled, model: str) -> Answers | None:
             if values["fingerprint"] != _fingerprint(photos, model):
                 return None
             about = json.loads(values["photos"])
+            if about["left_out"] and about["states"] != _states(_root(photos), about["left_out"]):
+                return None  # what could not be read then may be readable now
             labels, logits, features = (
                 file.get_tensor(name).numpy() for name in ("labels", "logits", "features")
             )
     except (OSError, SafetensorError, KeyError, ValueError):  # none yet, or spoilt: it can be made again
         return None
-    root = photos.index.root
-    with contextlib.suppress(DataError):  # figures outlive the photos
-        root = relocate(photos.index).root
     return Answers(
         classes=info.classes,
-        root=root,
+        root=_root(photos),
         paths=tuple(about["paths"]),
         contents=tuple(about["contents"]),
         labels=labels,
@@ -220,6 +220,23 @@ def _read(info: RunInfo, photos: Labelled, model: str) -> Answers | None:
         left_out=about["left_out"],
         model=model,
     )
+
+
+def _root(photos: Labelled) -> Path:
+    with contextlib.suppress(DataError):  # figures outlive the photos
+        return relocate(photos.index).root
+    return photos.index.root
+
+
+def _states(root: Path, paths: Iterable[str]) -> dict[str, int]:
+    """When each of these files was changed; 0 where there is none."""
+    found = {}
+    for path in paths:
+        try:
+            found[path] = (root / path).stat().st_mtime_ns
+        except (OSError, ValueError):
+            found[path] = 0
+    return found
 
 
 def _file(info: RunInfo, split: str) -> Path:

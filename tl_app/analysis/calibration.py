@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tl_app.analysis.metrics import Floats, Labels, confidence_of, confidences_of
 from tl_app.files import write_json
 
-_FILE = "calibration.json"
+FILE = "calibration.json"
 _FORMAT = 1
 _STEPS = 40  # of bisection, to 1e-11
 _HOTTEST = 500.0  # temperatures are between this and its inverse
@@ -180,13 +180,13 @@ def write(folder: Path, calibration: Calibration) -> None:
         OSError: It cannot be written.
     """
     folder.mkdir(exist_ok=True)
-    write_json(folder / _FILE, {"format": _FORMAT, **dataclasses.asdict(calibration)})
+    write_json(folder / FILE, {"format": _FORMAT, **dataclasses.asdict(calibration)})
 
 
 def read(folder: Path, model: str) -> Calibration | None:
     """What is kept for a model; None when nothing is, or only that of an earlier one."""
     try:
-        values = json.loads((folder / _FILE).read_text())
+        values = json.loads((folder / FILE).read_text())
         if values.pop("format") != _FORMAT or values["model"] != model:
             return None
         curve = tuple(CurvePoint(**point) for point in values.pop("curve"))

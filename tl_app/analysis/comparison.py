@@ -14,6 +14,7 @@ from typing import Any
 
 from tl_app import plots_runs, words
 from tl_app.analysis.certainty import mcnemar, share_interval
+from tl_app.analysis.labelled import learned_from
 from tl_app.analysis.pairs import Answers, Pair, corrected, paired
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex
@@ -219,7 +220,7 @@ def _answers(info: RunInfo) -> Answers:
 
 
 def _pairs(infos: Sequence[RunInfo], answers: Sequence[Answers | str]) -> tuple[Pair, ...]:
-    trained = [_trained_on(info) for info in infos]
+    trained = [learned_from(info) for info in infos]
     found: list[Pair] = []
     for a, b in itertools.combinations(range(len(infos)), 2):
         one, two = answers[a], answers[b]
@@ -232,11 +233,6 @@ def _pairs(infos: Sequence[RunInfo], answers: Sequence[Answers | str]) -> tuple[
         p_value = mcnemar(only_one, only_two) if common else None
         found.append(Pair(*names, common, left_out, only_one, only_two, p_value, None, ""))
     return corrected(found)
-
-
-def _trained_on(info: RunInfo) -> set[str]:
-    index = DatasetIndex.read_manifest(info.path / "manifest.csv")
-    return {photo.content_hash for photo in index.used("train")}
 
 
 def _text(value: Any) -> str:

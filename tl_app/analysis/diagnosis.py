@@ -9,6 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from tl_app import words
+from tl_app.analysis.labelled import learned_from
 from tl_app.analysis.symptoms import SYMPTOMS, Facts, Finding, Remedy
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex
@@ -58,7 +59,7 @@ def facts_of(info: RunInfo, snapshot: Snapshot) -> Facts:
         DataError: Its manifest is gone or damaged.
     """
     index = DatasetIndex.read_manifest(info.path / "manifest.csv")
-    trained = {photo.content_hash for photo in index.used("train")}
+    trained = learned_from(info)
     return Facts(
         config=info.config,
         rows=tuple(snapshot.epoch_rows),
@@ -71,6 +72,7 @@ def facts_of(info: RunInfo, snapshot: Snapshot) -> Facts:
         shared=sum(photo.content_hash in trained for photo in index.used("val")),
         made_split=index.made_split,
         rolled_back=snapshot.rolled_back,
+        extended=bool(info.extensions),
         complete=info.state == "completed" and len(snapshot.epoch_rows) >= info.epochs,
     )
 

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from tl_app.analysis import calibration
 from tl_app.analysis.answers import Answers, answers_of
 from tl_app.analysis.calibration import Calibration
+from tl_app.analysis.labelled import learned_from
 from tl_app.analysis.metrics import Confidence, Metrics, confidence_of, confusion_of, measured
 from tl_app.analysis.mistakes import Judged, judged
+from tl_app.data.index import DatasetIndex
 from tl_app.engine import checkpoints
 from tl_app.runs import ANALYSIS, RunInfo
 
@@ -36,6 +38,7 @@ class Examined:
         calibration: From the run's validation photos.
         judged: Each photo's answer, calibrated.
         confusion: int64 (C, C), rows are true classes.
+        known: Of other photos than the run's own, how many it has learned from or was chosen by; None of its own.
     """
 
     info: RunInfo
@@ -46,6 +49,7 @@ class Examined:
     calibration: Calibration
     judged: Judged
     confusion: NDArray[np.int64]
+    known: int | None = None
 
 
 def examine(
@@ -70,14 +74,14 @@ def examine(
     """
     while True:
         if data is None:
-            answers = kept_answers(info, split or "val", on_progress)
+            answers = kept_answers(info, split or "val", on_progress, device)
         else:
             answers = answers_of(info, split, data=data, device=device, on_progress=on_progress)
         if answers.model == model_of(info):  # else a better one came in between
             break
     fitted = calibration.read(info.path / ANALYSIS, answers.model)
     if fitted is None:  # a run under way, or one that was killed: kept when it ends
-        val = answers if data is None and split == "val" else kept_answers(info, "val", on_progress)
+        val = answers if data is None and split == "val" else kept_answers(info, "val", on_progress, device)
         fitted = calibration.calibrated(answers.model, val.labels, val.logits)
     metrics = measured(answers.labels, answers.logits, answers.classes, fitted.temperature)
     said = judged(answers.labels, answers.logits, fitted.temperature)
@@ -90,7 +94,14 @@ def examine(
         calibration=fitted,
         judged=said,
         confusion=confusion_of(answers.labels, said.said, len(answers.classes)),
+        known=None if data is None else _known(info, answers),
     )
+
+
+def _known(info: RunInfo, answers: Answers) -> int:
+    own = DatasetIndex.read_manifest(info.path / "manifest.csv")
+    chosen_by = {photo.content_hash for photo in own.used("val")}
+    return len(set(answers.contents) & (learned_from(info) | chosen_by))
 
 
 def model_of(info: RunInfo) -> str | None:
@@ -98,7 +109,9 @@ def model_of(info: RunInfo) -> str | None:
     return checkpoints.model_id(info.path / "checkpoints")
 
 
-def kept_answers(info: RunInfo, split: str, on_progress: Report | None = None) -> Answers:
+def kept_answers(
+    info: RunInfo, split: str, on_progress: Report | None = None, device: str = "auto"
+) -> Answers:
     """A run's answers, mapped from their file; computed first when there are none."""
     computed = False
 
@@ -108,6 +121,6 @@ def kept_answers(info: RunInfo, split: str, on_progress: Report | None = None) -
         if on_progress is not None:
             on_progress(done, total)
 
-    answers = answers_of(info, split, on_progress=report)
+    answers = answers_of(info, split, device=device, on_progress=report)
     kept = (info.path / ANALYSIS / f"{split}.safetensors").is_file()
     return answers_of(info, split) if computed and kept else answers  # from the file, which costs no memory

@@ -24,11 +24,12 @@ from safetensors.torch import save
 from tl_app.analysis.metrics import Labels
 from tl_app.files import write_atomically
 
-_FILE = "familiar.safetensors"
+FILE = "familiar.safetensors"
 _FORMAT = "1"
 _WITHIN = 0.95
 _MOST = 4000  # photos to compare with: 10 MB in 16 bits for 1,280 features, 0.1 ms per photo
 _GOLDEN = 0.6180339887498949
+_ROWS = 1024  # of photos that are compared at a time: 16 MB
 _ASKED = 1000  # of them are compared with all others to find the limit
 
 Rows = NDArray[np.float16] | NDArray[np.float32]
@@ -50,7 +51,7 @@ class Familiar:
 
     def distances(self, features: Rows) -> NDArray[np.float32]:
         """From photos (B, D) to the nearest training photo: (B,), 0 (the same direction) to 2."""
-        return _nearest(_directions(features), self.rows)
+        return _nearest(features, self.rows)
 
 
 def spread_evenly(labels: Labels, most: int = _MOST) -> NDArray[np.int64]:
@@ -76,7 +77,7 @@ def familiar_with(model: str, train: Rows, val: Rows) -> Familiar:
     rows = _directions(train)
     asked = np.linspace(0, len(rows) - 1, min(_ASKED, len(rows))).astype(np.int64)
     own = _nearest(rows[asked], rows, without=asked)
-    limits = [np.quantile(distances, _WITHIN) for distances in (own, _nearest(_directions(val), rows))]
+    limits = [np.quantile(distances, _WITHIN) for distances in (own, _nearest(val, rows))]
     return Familiar(model, rows, float(max(limits)))
 
 
@@ -89,13 +90,13 @@ def write(folder: Path, familiar: Familiar) -> None:
     folder.mkdir(exist_ok=True)
     about = {"format": _FORMAT, "model": familiar.model, "limit": repr(familiar.limit)}
     rows = torch.from_numpy(familiar.rows.astype(np.float16))
-    write_atomically(folder / _FILE, save({"rows": rows}, about))
+    write_atomically(folder / FILE, save({"rows": rows}, about))
 
 
 def read(folder: Path, model: str) -> Familiar | None:
     """What is kept for a model; None when nothing is, or only that of an earlier one."""
     try:
-        with safe_open(folder / _FILE, framework="pt") as file:
+        with safe_open(folder / FILE, framework="pt") as file:
             about = file.metadata()
             if about["format"] != _FORMAT or about["model"] != model:
                 return None
@@ -105,13 +106,16 @@ def read(folder: Path, model: str) -> Familiar | None:
 
 
 def _nearest(
-    asked: NDArray[np.float32], rows: NDArray[np.float32], without: NDArray[np.int64] | None = None
+    asked: Rows, rows: NDArray[np.float32], without: NDArray[np.int64] | None = None
 ) -> NDArray[np.float32]:
     """Distances to the nearest row; ``without`` are the places of the asked ones themselves."""
-    cosines = asked @ rows.T  # (B, M)
-    if without is not None:
-        cosines[np.arange(len(asked)), without] = -1.0
-    found: NDArray[np.float32] = np.sqrt(np.maximum(0.0, 2.0 - 2.0 * cosines.max(1)))
+    found = np.empty(len(asked), np.float32)
+    for start in range(0, len(asked), _ROWS):
+        part = slice(start, start + _ROWS)
+        cosines = _directions(asked[part]) @ rows.T  # (B, M)
+        if without is not None:
+            cosines[np.arange(len(cosines)), without[part]] = -1.0
+        found[part] = np.sqrt(np.maximum(0.0, 2.0 - 2.0 * cosines.max(1)))
     return found
 
 

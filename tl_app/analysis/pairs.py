@@ -57,10 +57,11 @@ def paired(first: Answers, second: Answers, trained: Sequence[set[str]]) -> tupl
     """
     one, two = _by_content(first), _by_content(second)
     left_out = len((one.keys() & trained[1]) | (two.keys() & trained[0]))
+    learned = trained[0] | trained[1]
     common = [
         content
         for content in one.keys() & two.keys()
-        if content not in trained[0] | trained[1] and one[content][0] == two[content][0]
+        if content not in learned and one[content][0] == two[content][0]
     ]
     right = [(one[c][0] == one[c][1], two[c][0] == two[c][1]) for c in common]
     return (

@@ -15,14 +15,13 @@ from tl_app import plots_results, words
 if TYPE_CHECKING:
     from tl_app.analysis.examined import Examined
 
-SPLITS = {"val": "validation", "test": "test", "train": "training", "all": "labelled"}
-CAUTION = {
+_SPLITS = {"val": "validation photo", "test": "test photo", "train": "training photo"}
+_CAUTION = {
     "train": "The network was trained on these photos, so these figures flatter: look here for wrong labels, not for "
     "how good it is.",
     "val": "The best epoch was chosen on these photos, so these figures flatter a little; a test split has the last "
     "word.",
     "test": "Nothing was chosen on these photos: this is what to expect of new ones like them.",
-    "all": "Photos that the network was trained on may be among these, and such photos flatter.",
 }
 HOW_SURE = (
     "On the dotted line an answer that is 90 % sure is right in 9 of 10 cases. Below it the run is too sure of "
@@ -35,8 +34,19 @@ def headline(examined: Examined) -> tuple[str, str]:
     """The accuracy, and its 95 % interval with the number of photos: ``94.1 %`` and ``89–97, on 153 test photos``."""
     metrics = examined.metrics
     low, high = (f"{100 * end:.0f}" for end in metrics.accuracy_interval)
-    photos = words.plural(metrics.images, f"{SPLITS[examined.answers.split]} photo")
+    kind = _SPLITS.get(examined.answers.split, "photo") if examined.known is None else "photo"
+    photos = words.plural(metrics.images, kind)
     return words.percent(metrics.accuracy), f"{low}–{high}, on {photos}"
+
+
+def caution(examined: Examined) -> str:
+    """How far the figures flatter."""
+    if examined.known is None:
+        return _CAUTION.get(examined.answers.split, _CAUTION["train"])
+    if examined.known:
+        photos = words.plural(examined.known, "photo")
+        return f"The run has learned {photos} of these, or was chosen by them, so these figures flatter."
+    return "The run has seen none of these photos: this is what to expect of others like them."
 
 
 def facts(examined: Examined) -> list[tuple[str, str, str]]:

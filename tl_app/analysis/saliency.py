@@ -17,7 +17,7 @@ from tl_app.backbones.staged import StagedNetwork
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine.device import is_out_of_memory
 from tl_app.engine.evaluate import to_input
-from tl_app.errors import ResourceError
+from tl_app.errors import ResourceError, UsageError
 
 # Places a side, as many as the last map of a photo of 224 pixels has. One of 96 pixels ends in 3 x 3, too few to be
 # right: a MobileNetV2's answers on 40 rendered fruit lost 10 points without the hottest fifth of the photo and 16
@@ -70,9 +70,14 @@ def _heat(network: StagedNetwork, x: Tensor, target: int | None) -> Tensor:
     """(side, side), not below 0, of the last step whose places the class's logit depends on."""
     steps = [step for stage in network.stages for step in stage.module.children()]
     maps, logits = _forward(steps, network.head, x)
+    if not maps:
+        raise UsageError(
+            "What spoke for a class cannot be drawn for this network: its features have no places left, as when two "
+            "networks are fused.",
+        )
     target = int(logits.argmax()) if target is None else target
     heat = torch.zeros(1, 1)
-    finest = max((_side(activations) for _, activations in maps), default=0)
+    finest = max(_side(activations) for _, activations in maps)
     for number, activations in reversed(maps):
         if _side(activations) < min(_ENOUGH, finest):
             continue

@@ -92,6 +92,7 @@ class Facts:
         shared: Validation photos whose very content is among the training photos.
         made_split: Whether the validation split was made by the program.
         rolled_back: How often the loss was not a number.
+        extended: Whether it was gone on with after its end, at other rates than the settings say.
         complete: Whether training came to its end.
     """
 
@@ -104,12 +105,18 @@ class Facts:
     shared: int = 0
     made_split: bool = False
     rolled_back: int = 0
+    extended: bool = False
     complete: bool = True
 
     @property
     def last_phase(self) -> tuple[EpochDone, ...]:
         """The epochs of the last phase: those before lead to it, and rates and losses begin anew with it."""
         return tuple(row for row in self.rows if row.epoch > self.since)
+
+    @property
+    def planned(self) -> int:
+        """Epochs of the recipe, those it was extended by among them."""
+        return max(self.config.epochs or 0, len(self.rows) - self.config.blockwise_epochs)
 
     @property
     def best(self) -> EpochDone:
@@ -178,7 +185,7 @@ def high_rate(facts: Facts) -> Finding | None:
     if not seen:
         return None
     text = f"The learning rate is too high: {' and '.join(seen)}."
-    return Finding("high-rate", "problem", text, Remedy("Use half the learning rate", _rates(facts, 0.5)))
+    return Finding("high-rate", "problem", text, _other_rates(facts, "Use half the learning rate", 0.5))
 
 
 def low_rate(facts: Facts) -> Finding | None:
@@ -201,10 +208,9 @@ def low_rate(facts: Facts) -> Finding | None:
     )
     if steady:
         text = f"{seen}, and about as fast as before: the learning rate is too low for so many epochs."
-        return Finding("low-rate", "warning", text, Remedy("Use twice the learning rate", _rates(facts, 2.0)))
+        return Finding("low-rate", "warning", text, _other_rates(facts, "Use twice the learning rate", 2.0))
     more = max(5, len(rows) // 2)
-    epochs = (facts.config.epochs or len(rows)) + more
-    remedy = Remedy(f"Train {more} more epochs", {"epochs": epochs})
+    remedy = Remedy(f"Train {more} more epochs", {"epochs": min(1000, facts.planned + more)})
     return Finding("unfinished", "warning", f"{seen}: it has not learned all it can.", remedy)
 
 
@@ -258,14 +264,14 @@ def underfitting(facts: Facts) -> Finding | None:
 
 
 def _against_underfitting(facts: Facts) -> Remedy | None:
-    config, epochs = facts.config, facts.config.epochs or len(facts.rows)
+    config = facts.config
     if config.recipe == "scratch" or config.start == "scratch":
         return Remedy("Start from a pretrained network", {"recipe": "lp-ft", "freeze": None, "start": "copy"})
     if config.weights == "random":
         return Remedy("Start from pretrained weights", {"weights": "default"})
     if facts.frozen_stages:
         return Remedy("Unfreeze all stages", {"recipe": "full", "freeze": None})
-    return Remedy("Train twice as long", {"epochs": min(1000, 2 * epochs)})
+    return Remedy("Train twice as long", {"epochs": min(1000, 2 * facts.planned)})
 
 
 def settled(facts: Facts) -> Finding | None:
@@ -335,9 +341,15 @@ def small_validation(facts: Facts) -> Finding | None:
     return Finding("small-validation", "note", text, remedy)
 
 
-def _rates(facts: Facts, factor: float) -> dict[str, Any]:
+def _other_rates(facts: Facts, label: str, factor: float) -> Remedy | None:
+    """None after an extension, whose rates are not those of the settings."""
+    if facts.extended:
+        return None
     rates = {"lr_head": facts.config.lr_head, "lr_backbone": facts.config.lr_backbone}
-    return {name: min(10.0, max(1e-8, float(f"{factor * rate:.2g}"))) for name, rate in rates.items() if rate}
+    return Remedy(
+        label,
+        {name: min(10.0, max(1e-8, float(f"{factor * rate:.2g}"))) for name, rate in rates.items() if rate},
+    )
 
 
 # The worst first.

@@ -90,7 +90,7 @@ def headline(examined: Examined) -> str:
         for name, value, told in reading.facts(examined)
     )
     split = examined.answers.split
-    caution = markup.message(reading.CAUTION[split], "warning" if split == "train" else "info")
+    caution = markup.message(reading.caution(examined), "warning" if split == "train" else "info")
     left = examined.answers.left_out
     gone = (
         markup.message(f"{words.plural(len(left), 'photo')} could not be read and do not count.")

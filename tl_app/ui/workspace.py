@@ -229,12 +229,12 @@ class Workspace:
             UserError: There is no model to use.
         """
         loading.wait()
-        from tl_app.predictor import load_backbone, load_run
+        from tl_app.predictor import load_backbone, load_run, state_of
 
         key: tuple[str, ...] = (kind, name)
         if kind == "run":
             info = runs.open_run(name, self.runs_dir)
-            key = (kind, str(info.path), str(info.best_epoch), info.created)
+            key = (kind, str(info.path), info.created, *state_of(info))
         with self._lock:
             if key in self._predictors:
                 self._predictors.move_to_end(key)
