@@ -23,7 +23,11 @@ def evaluate(
         int | None, typer.Option(metavar="K", help="Cross-validate instead: train K times on other splits.")
     ] = None,
     report: Annotated[
-        bool, typer.Option("--report", help="Also write an HTML report, report.html in the run folder.")
+        bool,
+        typer.Option(
+            "--report",
+            help="Also write report.html into the run folder; of other photos, report-FOLDER.html.",
+        ),
     ] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the report goes instead.")] = None,
     device: Device = "auto",
