@@ -52,5 +52,8 @@ plot.addEventListener("drawn", () => {
     over = null;
     tip.hidden = true;
   });
-  plot.on("plotly_click", (event) => trigger("select", { pick: `photo:${event.points[0].customdata}` }));
+  plot.on("plotly_click", (event) => {
+    const about = props.value && props.value.about; // else a photo's number could be taken for one of another run
+    trigger("select", { pick: `photo:${event.points[0].customdata}`, about });
+  });
 });

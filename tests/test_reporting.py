@@ -106,7 +106,7 @@ def test_the_page_makes_one_to_download(info: RunInfo, home: Path, monkeypatch: 
     work = Workspace(home / "runs")
     found = work.examiner.ask("three", "val", 60.0).result
     assert found is not None
-    made = report_button.Acts(work).make(("three", "val", found.model))
+    _, made = report_button.Acts(work).make(("three", "val", found.model))
     assert made["visible"] and "MB" in made["label"] and Path(made["value"]).name == "three-val-report.html"
     with pytest.raises(gr.Error, match="No results are shown"):
         report_button.Acts(work).make(None)

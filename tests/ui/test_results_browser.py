@@ -89,3 +89,49 @@ def test_a_cell_shows_its_photos_and_a_photo_opens(
     page.locator("#tl-photo-nearest .tl-photo").nth(5).wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 375, "something is cut off"
     visit.check()
+
+
+def test_the_last_choice_is_what_is_shown_in_the_end(
+    server: tuple[str, Path],
+    browser: Browser,  # noqa: F811
+) -> None:
+    visit = _open(browser.new_context(viewport={"width": 1200, "height": 900}), server[0])
+    page = visit.page
+    page.set_default_timeout(20_000)
+    page.get_by_role("tab", name="Results").click()
+    page.locator("#tl-headline").get_by_text("on 12 validation photos").wait_for()
+    page.get_by_role("tab", name="Mistakes").click()
+    page.locator("#tl-mistakes-order").get_by_text("Least sure first").click()
+    photos = page.locator("#tl-mistakes-photos .tl-photo")
+    page.locator("#tl-mistakes-photos").get_by_text("12 photos, right or wrong").wait_for()
+    # Each of these is picked while what was picked before is still being explained.
+    for number in (0, 1, 2):
+        photos.nth(number).click()
+    last = photos.nth(2)
+    page.locator("#tl-photo-card").get_by_text(last.get_attribute("title") or "").wait_for()
+    number = (last.get_attribute("data-pick") or "").removeprefix("photo:")
+    page.locator(f"#tl-photo-why [data-of*='] {number} class']").wait_for()
+
+    page.locator("#tl-results-split").get_by_text("Training").click()
+    page.locator("#tl-headline").get_by_text("on 48 training photos").wait_for(state="attached")
+    assert page.locator("#tl-results-split input:checked").get_attribute("value") == "train"
+    page.locator("#tl-photo-panel").wait_for(state="hidden")
+    # Back and forth, faster than it is drawn.
+    for name in ("Validation", "Training", "Validation"):
+        page.locator("#tl-results-split").get_by_text(name).click()
+    page.locator("#tl-headline").get_by_text("on 12 validation photos").wait_for(state="attached")
+    page.wait_for_timeout(1500)
+    assert page.locator("#tl-headline").get_by_text("on 12 validation photos").count() == 1
+    assert page.locator("#tl-results-split input:checked").get_attribute("value") == "val"
+
+    page.get_by_role("tab", name="Map").click()
+    page.locator("#tl-map-colour").get_by_text("Right or wrong").click()
+    page.locator("#tl-map").get_by_text("right (").wait_for()
+    page.locator("#tl-make-report").click()
+    page.get_by_text("Download the report of three").wait_for()
+    page.locator("#tl-results-again").click()
+    page.wait_for_timeout(1000)
+    assert page.get_by_text("Download the report of three").is_visible(), (
+        "it is of the run that is shown still"
+    )
+    visit.check()

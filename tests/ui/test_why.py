@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,6 +62,12 @@ def test_odd_events_are_no_questions() -> None:
     for data in (None, "x", {}, {"photo": "a", "label": "b"}, {"photo": "a", "label": "b", "turn": "x"}):
         with pytest.raises(UsageError, match="did not arrive"):
             why.asked(data)
+
+
+def test_each_failure_is_another() -> None:
+    first = why.failed()
+    time.sleep(0.01)
+    assert first["failed"] and first != why.failed(), "the page hears only of changes"
 
 
 def test_labels_and_photos_are_escaped() -> None:

@@ -26,10 +26,18 @@ _OTHERS = "others"
 
 @dataclass(frozen=True)
 class View:
-    """What a page looks at: a page of the matrix, a cell (true class, said class), a page of its photos."""
+    """What a page looks at.
+
+    Attributes:
+        page: Of the matrix.
+        cell: True class and said class.
+        cell_page: That the cell was picked on: it says which classes "others" are.
+        photos: A page of the cell's photos.
+    """
 
     page: int = 0
     cell: tuple[int, int] | None = None
+    cell_page: int = 0
     photos: int = 0
 
 
@@ -76,10 +84,10 @@ def bind(parts: ConfusionCard, work: Workspace, shown: gr.State) -> None:
     """
     acts = Acts(work)
     asked, drawn = [shown, parts.view, parts.shares], parts.shown
-    quiet: dict[str, Any] = {"show_progress": "hidden"}
-    for part in (parts.matrix, parts.pairs, parts.photos):
-        part.select(acts.pick, asked, drawn, **quiet)
-    parts.shares.input(acts.redraw, asked, parts.matrix, **quiet)
+    turns: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "confusion", "concurrency_limit": 1}
+    picks = [part.select for part in (parts.matrix, parts.pairs, parts.photos)]
+    gr.on(picks, acts.pick, asked, drawn, trigger_mode="multiple", **turns)
+    parts.shares.input(acts.redraw, asked, parts.matrix, trigger_mode="always_last", **turns)
 
 
 def draw(examined: Examined, shares: bool) -> tuple[Any, ...]:
@@ -101,7 +109,7 @@ class Acts:
         examined = self.work.examiner.found(shown)
         classes = range(ELSEWHERE, len(examined.answers.classes))
         if kind in ("cell", "pair") and len(numbers) == 2 and all(n in classes for n in numbers):
-            view = replace(view, cell=(numbers[0], numbers[1]), photos=0)
+            view = replace(view, cell=(numbers[0], numbers[1]), cell_page=view.page, photos=0)
             return view, gr.skip(), gr.skip(), photos(examined, view)
         if kind == "classes":
             view = replace(view, page=numbers[0])
@@ -131,13 +139,13 @@ def photos(examined: Examined, view: View) -> str:
     assert view.cell is not None
     true, said = view.cell
     labels = examined.judged.labels, examined.judged.said
-    numbers = photos_of(*labels, true, said, classes_of(examined, view.page))
+    numbers = photos_of(*labels, true, said, classes_of(examined, view.cell_page))
     if not len(numbers):
         return markup.hint("No photo is like that.")
     numbers = numbers[(-examined.judged.confidence[numbers]).argsort(kind="stable")]
     one, other = (_OTHERS if n == ELSEWHERE else examined.answers.classes[n] for n in view.cell)
     found = words.plural(len(numbers), "photo")
-    caption = f"{one}, said rightly: {found}" if one == other else f"{one}, taken for {other}: {found}"
+    caption = f"{one}, said rightly: {found}" if true == said else f"{one}, taken for {other}: {found}"
     return photo_grid.grid(examined, numbers, view.photos, f"{caption}, the surest first.")
 
 
@@ -197,9 +205,9 @@ def _cell(count: int, total: int, true: tuple[int, str], said: tuple[int, str], 
         return "<td></td>"
     share = count / total if total else 0.0
     shown = words.share(count, total).removesuffix(" %") if shares and total else f"{count:,}"
-    told = f"{true[1]}, said rightly" if true == said else f"{true[1]} taken for {said[1]}"
+    told = f"{true[1]}, said rightly" if true[0] == said[0] else f"{true[1]} taken for {said[1]}"
     return (
         f'<td><button type="button" data-pick="cell:{true[0]},{said[0]}" aria-pressed="false" '
-        f'class="{"tl-right" if true == said else "tl-amiss"}" style="--share:{share:.2f}" '
+        f'class="{"tl-right" if true[0] == said[0] else "tl-amiss"}" style="--share:{share:.2f}" '
         f'aria-label="{markup.text(told)}: {words.plural(count, "photo")}">{shown}</button></td>'
     )

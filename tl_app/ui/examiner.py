@@ -64,6 +64,7 @@ class Examiner:
         self._stopping = threading.Event()
         self._standings: collections.OrderedDict[tuple[str, str], Standing] = collections.OrderedDict()
         self._planes: collections.OrderedDict[tuple[str, ...], Plane] = collections.OrderedDict()
+        self._laying_out: dict[tuple[str, ...], threading.Lock] = {}
         self._ended: dict[tuple[str, str], threading.Event] = {}
 
     def ask(self, run: str, split: str, wait_seconds: float = 0.0) -> Standing:
@@ -131,15 +132,18 @@ class Examiner:
 
         examined, key = self.found(shown), (*shown, way)
         with self._lock:
-            if key in self._planes:
-                return self._planes[key]
-        numbers = spread_evenly(examined.judged.labels, projection.MOST)
-        features = examined.answers.features[numbers]
-        plane = (numbers, *(projection.pca(features) if way == "pca" else (projection.umap(features), None)))
-        with self._lock:
-            self._planes[key] = plane
-            while len(self._planes) > _KEPT:
-                self._planes.popitem(last=False)
+            turn = self._laying_out.setdefault(key, threading.Lock())
+        with turn:  # whoever asks for one that is being made waits for it
+            if (kept := self._planes.get(key)) is not None:
+                return kept
+            numbers = spread_evenly(examined.judged.labels, projection.MOST)
+            features = examined.answers.features[numbers]
+            flat = projection.pca(features) if way == "pca" else (projection.umap(features), None)
+            plane = (numbers, *flat)
+            with self._lock:
+                self._planes[key] = plane
+                while len(self._planes) > _KEPT:
+                    self._laying_out.pop(self._planes.popitem(last=False)[0], None)
         return plane
 
     def stop(self) -> None:

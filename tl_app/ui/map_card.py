@@ -95,10 +95,15 @@ def bind(parts: MapCard, work: Workspace, shown: gr.State, drawn: list[Any]) -> 
         drawn: Events after which that may be another one: nothing of theirs waits for the map.
     """
     acts, asked = Acts(work), [shown, *parts.asked]
+    last: dict[str, Any] = {"trigger_mode": "always_last"}
+    laid: list[Any] = [shown, parts.way]
+    # What takes long shows nothing; what is drawn after it is what is wanted by then, of the run shown by then.
     for event in drawn:
-        event.then(acts.draw, asked, parts.drawn, show_progress="hidden")
+        done = event.then(acts.lay_out, laid, None, show_progress="hidden", **last)
+        done.success(acts.draw, asked, parts.drawn, show_progress="hidden", **last)
     for chosen in (parts.way, parts.colour):
-        chosen.input(acts.draw, asked, parts.drawn, show_progress_on=[parts.note])
+        done = chosen.input(acts.lay_out, laid, None, show_progress_on=[parts.note], **last)
+        done.success(acts.draw, asked, parts.drawn, show_progress="hidden", **last)
 
 
 def cleared() -> tuple[Any, ...]:
@@ -113,14 +118,19 @@ class Acts:
     work: Workspace
 
     @toasts
+    def lay_out(self, shown: Shown | None, way: str) -> None:
+        """Makes the layout that :meth:`draw` needs, where that takes long."""
+        if shown is not None:
+            self.work.examiner.plane(shown, _possible(way))
+
+    @toasts
     def draw(self, shown: Shown | None, seen: Any, way: str, colour: str) -> tuple[Any, ...]:
         """The map as it is asked for, when it is not there already."""
         wanted = (shown, way, colour)
         if shown is None or seen == wanted:
             return gr.skip(), gr.skip(), gr.skip()
         examined = self.work.examiner.found(shown)
-        missing = way == UMAP and not projection.has_umap()
-        way = PCA if missing else way
+        missing, way = _possible(way) != way, _possible(way)
         numbers, points, held = self.work.examiner.plane(shown, way)
         note = _note(examined, len(numbers), way, held)
         if missing:
@@ -155,6 +165,10 @@ class Acts:
             "picture": thumbnails.of_files(answers.root, [file], _SIDE)[0],
             "text": photo_grid.in_words(examined, number),
         }
+
+
+def _possible(way: str) -> str:
+    return PCA if way == UMAP and not projection.has_umap() else way
 
 
 def _note(examined: Examined, drawn: int, way: str, held: float | None) -> str:

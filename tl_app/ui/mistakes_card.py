@@ -27,7 +27,7 @@ _SAID = {
     "sure": "{} wrong, those said most surely first: wrong labels are often among them",
     "unsure": "{}, right or wrong, those said least surely first",
 }
-_ALL = "All classes"
+_ALL = ("All classes", "")  # no folder is called ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def build() -> MistakesCard:
         )
         label = gr.Dropdown(
             [_ALL],
-            value=_ALL,
+            value="",
             label="True class",
             info="Only photos of this class.",
             scale=2,
@@ -73,16 +73,16 @@ def bind(parts: MistakesCard, work: Workspace, shown: gr.State) -> None:
     """Wires the card; arguments as for the confusion card."""
     acts = Acts(work)
     asked: list[Any] = [shown, parts.order, parts.label]
-    quiet: dict[str, Any] = {"show_progress": "hidden"}
-    parts.order.input(acts.redraw, asked, parts.photos, **quiet)
-    parts.label.input(acts.redraw, asked, parts.photos, **quiet)
-    parts.photos.select(acts.turn, asked, parts.photos, **quiet)
+    turns: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "mistakes", "concurrency_limit": 1}
+    chosen = [parts.order.input, parts.label.input]
+    gr.on(chosen, acts.redraw, asked, parts.photos, trigger_mode="always_last", **turns)
+    parts.photos.select(acts.turn, asked, parts.photos, trigger_mode="multiple", **turns)
 
 
 def draw(examined: Examined, order: str) -> tuple[Any, ...]:
     """The card of a run that was just chosen; outputs are ``shown``."""
-    choices = [_ALL, *_classes(examined)]
-    return gr.update(choices=choices, value=_ALL), photos(examined, order, _ALL, 0)
+    choices = [_ALL, *((name, name) for name in _classes(examined))]
+    return gr.update(choices=choices, value=""), photos(examined, order, "", 0)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Acts:
     @toasts
     def redraw(self, shown: Shown, order: str, label: str | None) -> str:
         """Another order, or another class."""
-        return photos(self.work.examiner.found(shown), order, label or _ALL, 0)
+        return photos(self.work.examiner.found(shown), order, label or "", 0)
 
     @toasts
     def turn(self, shown: Shown, order: str, label: str | None, event: gr.EventData) -> Any:
@@ -102,16 +102,18 @@ class Acts:
         kind, numbers = photo_grid.picked(event)
         if kind != "photos":
             return gr.skip()
-        return photos(self.work.examiner.found(shown), order, label or _ALL, numbers[0])
+        return photos(self.work.examiner.found(shown), order, label or "", numbers[0])
 
 
 def photos(examined: Examined, order: str, label: str, page: int) -> str:
-    """A page of them."""
+    """A page of them, of one class or, for "", of all."""
     classes = examined.answers.classes
     number = classes.index(label) if label in classes else None
     numbers = ordered(examined.judged, cast(Order, order), number)
     if not len(numbers):
         of = "" if number is None else f" of class {label}"
+        if number is not None and not (examined.judged.labels == number).any():
+            return markup.hint(f"None of these photos is{of}.")
         return markup.hint(f"No photo{of} is wrong. Look at those said least surely instead.")
     caption = _SAID[order].format(words.plural(len(numbers), "photo"))
     return photo_grid.grid(examined, numbers, page, f"{caption}.")

@@ -10,10 +10,10 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from tl_app import words
+from tl_app import runs, words
 from tl_app.analysis.mistakes import log_probabilities
 from tl_app.analysis.neighbours import nearest
-from tl_app.errors import PhotoError
+from tl_app.errors import PhotoError, UsageError
 from tl_app.ui import markup, photo_grid, theme, thumbnails
 from tl_app.ui.blocks import html
 from tl_app.ui.examiner import Shown
@@ -30,6 +30,10 @@ _TOP = 5
 _NEAREST = 6
 _WAIT_SECONDS = 1.0
 
+Photo = tuple[
+    Shown, int
+]  # of which run, and its place among the answers: another run's is none of this card's
+
 TITLES = {
     "tl-photo-near": "Computes the features of all training photos once, in the background, and keeps them.",
     "tl-photo-close": "Hides this photo.",
@@ -40,7 +44,7 @@ TITLES = {
 class PhotoCard:
     """The components; :func:`bind` wires them."""
 
-    number: gr.State
+    photo: gr.State
     panel: gr.Column
     card: gr.HTML
     close: gr.Button
@@ -53,7 +57,7 @@ class PhotoCard:
     @property
     def shown(self) -> list[Any]:
         """Outputs of `open` and :func:`closed`."""
-        return [self.number, self.panel, self.card, self.label, self.why, *self.neighbours]
+        return [self.photo, self.panel, self.card, self.label, self.why, *self.neighbours]
 
     @property
     def neighbours(self) -> list[Any]:
@@ -83,7 +87,7 @@ def build() -> PhotoCard:
         with gr.Row(elem_classes=["tl-buttons"]):
             ask = gr.Button("Find the training photos most like it", size="sm", elem_id="tl-photo-near")
             close = gr.Button("Close this photo", size="sm", elem_id="tl-photo-close", min_width=120)
-    return PhotoCard(gr.State(-1), panel, card, close, label, why, near, ask, gr.Timer(0.5, active=False))
+    return PhotoCard(gr.State(None), panel, card, close, label, why, near, ask, gr.Timer(0.5, active=False))
 
 
 def bind(parts: PhotoCard, work: Workspace, shown: gr.State, sources: list[gr.HTML]) -> None:
@@ -96,21 +100,31 @@ def bind(parts: PhotoCard, work: Workspace, shown: gr.State, sources: list[gr.HT
         sources: Where photos are picked.
     """
     acts = Acts(work)
-    asked: list[Any] = [shown, parts.number]
+    asked: list[Any] = [shown, parts.photo]
     explained = [*asked, parts.label, parts.why]
     quiet: dict[str, Any] = {"show_progress": "hidden"}
-    for source in sources:
-        opened = source.select(acts.open, shown, parts.shown, **quiet)
-        opened.then(acts.explain, explained, parts.why, show_progress_on=[parts.why])
-    parts.label.input(acts.explain, explained, parts.why, show_progress_on=[parts.why])
-    parts.ask.click(acts.ask, asked, parts.neighbours, **quiet)
-    parts.clock.tick(acts.tick, asked, parts.neighbours, queue=False, **quiet)
+    # One after the other, so that an answer about one photo never comes after the next photo was opened.
+    turns: dict[str, Any] = {**quiet, "concurrency_id": "photo", "concurrency_limit": 1}
+    # Asked again, of whatever is open by then, when something was picked while it was at work.
+    drawing: dict[str, Any] = {
+        "show_progress_on": [parts.why],
+        "trigger_mode": "always_last",
+        "concurrency_id": "explain",
+        "concurrency_limit": 1,
+    }
+    picks = [source.select for source in sources]
+    opened = gr.on(picks, acts.open, shown, parts.shown, trigger_mode="multiple", **turns)
+    opened.then(acts.check, asked, parts.shown, trigger_mode="always_last", queue=False, **quiet)
+    opened.then(acts.explain, explained, parts.why, **drawing)
+    parts.label.input(acts.explain, explained, parts.why, **drawing)
+    parts.ask.click(acts.ask, asked, parts.neighbours, **turns)
+    parts.clock.tick(acts.tick, asked, parts.neighbours, **turns)
     parts.close.click(closed, None, parts.shown, queue=False, **quiet)
 
 
 def closed() -> tuple[Any, ...]:
     """No photo is open; outputs are ``shown``."""
-    return -1, gr.update(visible=False), "", gr.skip(), "", "", gr.skip(), gr.Timer(active=False)
+    return None, gr.update(visible=False), "", gr.skip(), "", "", gr.skip(), gr.Timer(active=False)
 
 
 @dataclass(frozen=True)
@@ -120,37 +134,60 @@ class Acts:
     work: Workspace
 
     @toasts
-    def open(self, shown: Shown, event: gr.EventData) -> tuple[Any, ...]:
-        """A photo was picked; anything else that can be picked is none of ours."""
+    def open(self, shown: Shown | None, event: gr.EventData) -> tuple[Any, ...]:
+        """A photo was picked; anything else that can be picked is none of ours.
+
+        Raises:
+            UsageError: It was picked on a map of another run, or there is no such photo.
+        """
         kind, numbers = photo_grid.picked(event)
-        if kind != "photo":
+        if kind != "photo" or shown is None:
             return tuple([gr.skip()] * 8)
+        if tuple(event._data.get("about") or shown) != shown:
+            raise UsageError(
+                "That point is on the map of a run that is not shown any more.",
+                remedy="Pick one when the map is drawn anew.",
+            )
         examined = self.work.examiner.found(shown)
-        number = max(0, min(numbers[0], len(examined.answers.paths) - 1))
-        near = self._near(shown, number, begin=_is_kept(examined))
+        number, photos = numbers[0], len(examined.answers.paths)
+        if not 0 <= number < photos:
+            raise UsageError(
+                f"There is no photo {number}: they go from 0 to {photos - 1}.", remedy="Pick another one."
+            )
+        near = self._near((shown, number), begin=self._is_kept(examined))
         classes = examined.answers.classes
         label = gr.update(choices=list(classes), value=classes[int(examined.judged.said[number])])
-        return number, gr.update(visible=True), card(examined, number), label, "", *near
+        return (shown, number), gr.update(visible=True), card(examined, number), label, "", *near
+
+    def check(self, shown: Shown | None, photo: Photo | None) -> tuple[Any, ...]:
+        """Closes a photo that came when another run was shown already."""
+        return tuple([gr.skip()] * 8) if photo is None or photo[0] == shown else closed()
 
     @toasts
-    def explain(self, shown: Shown, number: int, label: str | None, before: str) -> Any:
+    def explain(self, shown: Shown | None, photo: Photo | None, label: str | None, before: str) -> Any:
         """Draws what spoke for a class; for all picks that are no photo, it is there already."""
-        if number < 0 or not label or _drawn_for(number, label) in (before or ""):
+        if photo is None or photo[0] != shown or not label or _drawn_for(photo, label) in (before or ""):
             return gr.skip()
         examined = self.work.examiner.found(shown)
-        return maps(self.work.predictor("run", shown[0]), examined, number, label)
+        return maps(predictor_of(self.work, shown), examined, photo, label)
 
     @toasts
-    def ask(self, shown: Shown, number: int) -> tuple[Any, ...]:
+    def ask(self, shown: Shown | None, photo: Photo | None) -> tuple[Any, ...]:
         """Computes what is needed to compare with the training photos."""
-        return self._near(shown, number, begin=True)
+        return self._near_open(shown, photo, begin=True)
 
-    def tick(self, shown: Shown, number: int) -> tuple[Any, ...]:
+    def tick(self, shown: Shown | None, photo: Photo | None) -> tuple[Any, ...]:
         """While that goes on."""
-        return self._near(shown, number, begin=False)
+        return self._near_open(shown, photo, begin=False)
 
-    def _near(self, shown: Shown, number: int, *, begin: bool) -> tuple[Any, ...]:
+    def _near_open(self, shown: Shown | None, photo: Photo | None, *, begin: bool) -> tuple[Any, ...]:
+        if photo is None or photo[0] != shown:
+            return gr.skip(), gr.skip(), gr.Timer(active=False)
+        return self._near(photo, begin=begin)
+
+    def _near(self, photo: Photo, *, begin: bool) -> tuple[Any, ...]:
         """What is known of like photos; outputs are ``neighbours``."""
+        shown, number = photo
         run, _, model = shown
         examiner = self.work.examiner
         standing = examiner.ask(run, "train", _WAIT_SECONDS) if begin else examiner.standing(run, "train")
@@ -165,6 +202,33 @@ class Acts:
         found = neighbours(examiner.found(shown), number, standing.result)
         return found, gr.update(visible=False), gr.Timer(active=False)
 
+    def _is_kept(self, examined: Examined) -> bool:
+        """Whether comparing costs nothing: this model's answers to the training photos were computed before."""
+        path, name = examined.info.path, examined.info.name
+        standing = self.work.examiner.standing(name, "train")
+        if standing is not None and standing.result is not None:
+            return standing.result.model == examined.model
+        kept = path / runs.ANALYSIS / "train.safetensors"
+        if not kept.is_file():
+            return False
+        # Which model a file is of costs seconds to tell of many photos; one that is older than the model's is not.
+        models = [file.stat().st_mtime_ns for file in (path / "checkpoints").glob("best-*.safetensors")]
+        return kept.stat().st_mtime_ns >= max(models, default=0)
+
+
+def predictor_of(work: Workspace, shown: Shown) -> Predictor:
+    """The model whose figures are shown.
+
+    Raises:
+        UserError: The run is gone, or has another model by now.
+    """
+    found = work.predictor("run", shown[0])
+    from tl_app.analysis.examined import model_of
+
+    if model_of(runs.open_run(shown[0], work.runs_dir)) != shown[2]:
+        raise UsageError(f"Run '{shown[0]}' has a better model by now.", remedy="Press Look again.")
+    return found
+
 
 def card(examined: Examined, number: int) -> str:
     """The photo with its most likely classes, the true one among them."""
@@ -174,11 +238,7 @@ def card(examined: Examined, number: int) -> str:
     true = int(examined.judged.labels[number])
     bars = "".join(_bar(answers.classes[n], float(np.exp(logs[n])), n == true) for n in top)
     rest = "" if true in top else _bar(answers.classes[true], float(np.exp(logs[true])), True)
-    threshold = examined.calibration.threshold
-    unsure = threshold is None or float(examined.judged.confidence[number]) < threshold
-    doubt = (
-        '<p class="tl-fine">Below the suggested threshold: this would be "not sure".</p>' if unsure else ""
-    )
+    doubt = _doubt(float(examined.judged.confidence[number]), examined.calibration.threshold)
     uri = thumbnails.of_files(answers.root, [(answers.paths[number], answers.contents[number])], _LARGE)[0]
     name = markup.text(answers.paths[number])
     picture = f'<img src="{uri}" alt="{name}">' if uri else photo_grid.no_picture()
@@ -190,11 +250,22 @@ def card(examined: Examined, number: int) -> str:
     )
 
 
-def maps(predictor: Predictor, examined: Examined, number: int, label: str) -> str:
+def _doubt(confidence: float, threshold: float | None) -> str:
+    """Why the answer would be "not sure"; nothing when it would not."""
+    if threshold is None:
+        said = 'No confidence of this run is high enough to rely on: every answer would be "not sure".'
+    elif confidence < threshold:
+        said = 'Below the suggested threshold: this would be "not sure".'
+    else:
+        return ""
+    return f'<p class="tl-fine">{said}</p>'
+
+
+def maps(predictor: Predictor, examined: Examined, photo: Photo, label: str) -> str:
     """The photo with what spoke for a class, and beside it for the true one."""
     from tl_app.analysis.explaining import explain_photo
 
-    answers = examined.answers
+    answers, number = examined.answers, photo[1]
     true = answers.classes[int(examined.judged.labels[number])]
     tiles = []
     for each in dict.fromkeys((label, true)):
@@ -206,11 +277,12 @@ def maps(predictor: Predictor, examined: Examined, number: int, label: str) -> s
             uri = thumbnails.of_pixels(np.asarray(picture.convert("RGB")), _MAP)
         words_ = markup.text(found.legend)
         tiles.append(f'<figure><img src="{uri}" alt="{words_}"><figcaption>{words_}</figcaption></figure>')
-    return f'<div class="tl-maps" {_drawn_for(number, label)}>{"".join(tiles)}</div>'
+    return f'<div class="tl-maps" {_drawn_for(photo, label)}>{"".join(tiles)}</div>'
 
 
-def _drawn_for(number: int, label: str) -> str:
-    return f'data-of="{number} {markup.text(label)}"'
+def _drawn_for(photo: Photo, label: str) -> str:
+    shown, number = photo
+    return f'data-of="{markup.text(" ".join((*shown, str(number), label)))}"'
 
 
 def neighbours(examined: Examined, number: int, trained_on: Examined) -> str:
@@ -250,13 +322,6 @@ def _bar(label: str, share: float, true: bool) -> str:
     return (
         f'<div class="tl-class{" tl-truth" if true else ""}"><span>{markup.text(label)}{mark}</span>'
         f'<b>{words.percent(share)}</b><div class="tl-bar"><i style="width:{share * 100:.1f}%"></i></div></div>'
-    )
-
-
-def _is_kept(examined: Examined) -> bool:
-    """Whether comparing costs nothing: the training photos' answers were computed before."""
-    return (
-        examined.answers.split == "train" or (examined.info.path / "analysis" / "train.safetensors").is_file()
     )
 
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from tl_app import words
 from tl_app.errors import UsageError
-from tl_app.ui import downloads
+from tl_app.ui import downloads, photo_card
 from tl_app.ui.examiner import Shown
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace
@@ -24,6 +24,7 @@ TITLES = {
 class ReportButton:
     """The components."""
 
+    made: gr.State
     make: gr.Button
     download: gr.DownloadButton
 
@@ -41,17 +42,21 @@ def build() -> ReportButton:
             min_width=220,
             elem_id="tl-report",
         )
-    return ReportButton(make, download)
+    return ReportButton(gr.State(None), make, download)
 
 
 def bind(parts: ReportButton, work: Workspace, shown: gr.State, drawn: list[Any]) -> None:
     """Binds the events; what was made goes when another run is drawn."""
     acts = Acts(work)
-    parts.make.click(acts.make, shown, parts.download, show_progress_on=[parts.make])
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
+    parts.make.click(acts.make, shown, [parts.made, parts.download], show_progress_on=[parts.make])
     for event in drawn:
-        event.then(
-            lambda: gr.update(visible=False), None, parts.download, queue=False, show_progress="hidden"
-        )
+        event.then(still_of, [shown, parts.made], parts.download, **quiet)
+
+
+def still_of(shown: Shown | None, made: Shown | None) -> Any:
+    """The download is there while the run is shown that it is of."""
+    return gr.update(visible=made is not None and made == shown)
 
 
 @dataclass(frozen=True)
@@ -61,18 +66,18 @@ class Acts:
     work: Workspace
 
     @toasts
-    def make(self, shown: Shown | None) -> Any:
+    def make(self, shown: Shown | None) -> tuple[Any, ...]:
         """Makes the report.
 
         Raises:
-            UsageError: No run is shown.
+            UsageError: No run is shown, or it has another model by now.
         """
         if shown is None:
             raise UsageError("No results are shown.", remedy="Choose a run first.")
         from tl_app.reporting import report_of
 
         run, split, _ = shown
-        html = report_of(self.work.examiner.found(shown), self.work.predictor("run", run))
+        html = report_of(self.work.examiner.found(shown), photo_card.predictor_of(self.work, shown))
         file = downloads.made("reports", f"{run}-{split}-report.html", html)
-        label = f"Download the report ({words.size(len(html.encode()))})"
-        return gr.update(value=file, label=label, visible=True)
+        label = f"Download the report of {run} ({words.size(len(html.encode()))})"
+        return shown, gr.update(value=file, label=label, visible=True)

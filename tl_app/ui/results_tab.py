@@ -84,12 +84,11 @@ def build(work: Workspace, opened: list[Any]) -> ResultsTab:
     listed = [parts.run, parts.split, *parts.drawn]
     quiet: dict[str, Any] = {"show_progress": "hidden"}
     waited: list[Any] = [parts.asked, parts.confusion.shares, parts.mistakes.order]
+    # One for all: a choice made while another is on its way is asked for after it, and not lost.
+    choosing = [parts.run.input, parts.split.input, parts.again.click, *opened]
     drawn = [
-        parts.run.input(acts.choose, asked, listed, **quiet),
-        parts.split.input(acts.draw, asked, parts.drawn, **quiet),
-        parts.again.click(acts.refresh, asked, listed, **quiet),
+        gr.on(choosing, acts.refresh, asked, listed, trigger_mode="always_last", **quiet),
         parts.clock.tick(acts.tick, waited, parts.drawn, queue=False, **quiet),
-        *(event(acts.refresh, asked, listed, **quiet) for event in opened),
     ]
     confusion_card.bind(parts.confusion, work, parts.shown)
     mistakes_card.bind(parts.mistakes, work, parts.shown)
@@ -158,10 +157,11 @@ class Acts:
 
     work: Workspace
 
+    @toasts
     def refresh(
         self, run: str | None, split: str, shown: Shown | None, shares: bool, order: str
     ) -> tuple[Any, ...]:
-        """The list as it is now, with the choice kept where it still is there; for whoever opens the tab."""
+        """The list as it is now, with the choice kept where it still is there; for whoever chooses or opens the tab."""
         return self._list(run, split, shown, shares, order)
 
     @toasts
@@ -179,20 +179,6 @@ class Acts:
             )
         return gr.update(choices=[(_run_text(info), info.name) for info in found], value=run)
 
-    @toasts
-    def choose(
-        self, run: str | None, split: str, shown: Shown | None, shares: bool, order: str
-    ) -> tuple[Any, ...]:
-        """A run was chosen from the list."""
-        return self._list(run, split, shown, shares, order)
-
-    @toasts
-    def draw(
-        self, run: str | None, split: str, shown: Shown | None, shares: bool, order: str
-    ) -> tuple[Any, ...]:
-        """Another split was chosen."""
-        return self._drawn(run or "", split, shown, shares, order)
-
     def tick(self, asked: Asked, shares: bool, order: str) -> tuple[Any, ...]:
         """Twice a second while a run is examined."""
         if asked is None:
@@ -207,14 +193,14 @@ class Acts:
         names = [info.name for info in found]
         name = run if run in names else (names[0] if names else "")
         choices = [(_run_text(info), info.name) for info in found]
-        listed = gr.update(choices=choices, value=name or None)
+        listed = _offered(choices, run, name or None)
         if not name:
             hidden = gr.update(visible=False)
-            empty = (None, None, gr.Timer(active=False), markup.hint(_EMPTY), hidden, *_skips(_CARDS))
+            empty = (None, None, gr.Timer(active=False), markup.hint(_EMPTY), hidden, *_no_cards())
             return listed, gr.skip(), *empty
         splits = splits_of(found[names.index(name)])
-        split = split if split in splits else splits[0]
-        offered = gr.update(choices=[(_SPLITS[each], each) for each in splits], value=split)
+        before, split = split, split if split in splits else splits[0]
+        offered = _offered([(_SPLITS[each], each) for each in splits], before, split)
         return listed, offered, *self._drawn(name, split, shown, shares, order)
 
     def _drawn(self, run: str, split: str, shown: Shown | None, shares: bool, order: str) -> tuple[Any, ...]:
@@ -231,7 +217,8 @@ class Acts:
         return _drawn_as(standing, asked, shares, order)
 
 
-_CARDS = 6 + 4 + 2 + 4 + 8  # outputs of the five cards
+_PHOTO = 8  # outputs of the photo card
+_CARDS = 6 + 4 + 2 + 4 + _PHOTO  # outputs of the five cards
 
 
 def _drawn_as(standing: Standing, asked: tuple[str, str], shares: bool, order: str) -> tuple[Any, ...]:
@@ -239,10 +226,10 @@ def _drawn_as(standing: Standing, asked: tuple[str, str], shares: bool, order: s
     examined = standing.result
     if standing.state == "running":
         hidden = gr.update(visible=False)
-        return asked, None, gr.Timer(active=True), _line(standing), hidden, *_skips(_CARDS)
+        return asked, None, gr.Timer(active=True), _line(standing), hidden, *_no_cards()
     if examined is None:
         hidden = gr.update(visible=False)
-        return None, None, gr.Timer(active=False), _line(standing), hidden, *_skips(_CARDS)
+        return None, None, gr.Timer(active=False), _line(standing), hidden, *_no_cards()
     return (
         None,
         (*asked, examined.model),
@@ -293,6 +280,16 @@ def splits_of(info: RunInfo) -> list[str]:
 def _run_text(info: RunInfo) -> str:
     state = " · being trained" if info.is_running else ""
     return f"{info.name} · {words.percent(info.val_accuracy)} · {len(info.classes)} classes{state}"
+
+
+def _offered(choices: list[tuple[str, str]], chosen: str | None, kept: str | None) -> Any:
+    """Choices as they are now; the value only when it is another, else it would undo what was chosen meanwhile."""
+    return gr.update(choices=choices) if kept == chosen else gr.update(choices=choices, value=kept)
+
+
+def _no_cards() -> list[Any]:
+    """No run is shown: the cards are hidden as they are, and the photo, which asks about its run, is closed."""
+    return [*_skips(_CARDS - _PHOTO), *photo_card.closed()]
 
 
 def _skips(number: int) -> list[Any]:

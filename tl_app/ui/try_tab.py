@@ -79,7 +79,7 @@ def build(work: Workspace) -> TryTab:
     explained = parts.why.select(
         acts.why, [parts.seen, parts.made_by], parts.why, trigger_mode="multiple", show_progress="hidden"
     )
-    explained.failure(lambda: why.FAILED, None, parts.why, **quick)
+    explained.failure(why.failed, None, parts.why, **quick)
     return TryTab([*model, parts.used], asked, shown, parts.kind, parts.name, acts)
 
 

@@ -7,6 +7,7 @@ of where photos come from; whoever binds the event says which of them may be ask
 from __future__ import annotations
 
 import base64
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,6 @@ from tl_app.ui import loading, markup, theme
 
 if TYPE_CHECKING:
     from tl_app.predictor import Predictor
-
-FAILED = {"failed": True}  # an answer that never came; the error has been shown
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,11 @@ class Question:
     photo: str
     label: str
     turn: int
+
+
+def failed() -> dict[str, float]:
+    """An answer that never came; the error has been shown. Each is another, since the page hears only of changes."""
+    return {"failed": time.time()}
 
 
 def place(target: str) -> gr.HTML:
