@@ -92,7 +92,9 @@ def test_photos_that_moved_away_cost_the_test_not_the_table(trained: Path, tmp_p
         shutil.copytree(trained / "runs" / name, tmp_path / name)
         manifest = tmp_path / name / "manifest.csv"
         manifest.write_text(manifest.read_text().replace(str(trained / "photos"), str(tmp_path / "gone")))
-        (tmp_path / name / "analysis" / "val.safetensors").unlink(missing_ok=True)  # which outlive their photos
+        (tmp_path / name / "analysis" / "val.safetensors").unlink(
+            missing_ok=True
+        )  # which outlive their photos
     found = comparison.compare_runs([runs.open_run(tmp_path / name, tmp_path) for name in ("one", "two")])
     assert len(found.runs) == 2
     assert found.pairs[0].p_value is None and str(tmp_path / "gone") in found.pairs[0].sentence
