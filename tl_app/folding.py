@@ -20,7 +20,7 @@ import numpy as np
 
 from tl_app import resources, runs, words
 from tl_app.analysis.answers import Answers, answers_of
-from tl_app.analysis.labelled import inherited
+from tl_app.analysis.learned import inherited
 from tl_app.analysis.metrics import measured
 from tl_app.data.index import DatasetIndex, relocate
 from tl_app.data.splits import dealt

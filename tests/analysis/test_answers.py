@@ -16,7 +16,8 @@ from tl_app.analysis import answers as kept
 from tl_app.analysis import reading
 from tl_app.analysis.answers import Answers, answers_of
 from tl_app.analysis.examined import examine
-from tl_app.analysis.labelled import inherited, labelled, learned_from
+from tl_app.analysis.labelled import labelled
+from tl_app.analysis.learned import inherited, learned_from
 from tl_app.errors import DataError, UsageError
 from tl_app.files import write_atomically
 from tl_app.jobs import Worker

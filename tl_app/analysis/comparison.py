@@ -14,7 +14,7 @@ from typing import Any
 
 from tl_app import plots_runs, words
 from tl_app.analysis.certainty import mcnemar, share_interval
-from tl_app.analysis.labelled import learned_from
+from tl_app.analysis.learned import learned_from
 from tl_app.analysis.pairs import Answers, Pair, corrected, paired
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex

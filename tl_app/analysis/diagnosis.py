@@ -9,7 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from tl_app import words
-from tl_app.analysis.labelled import learned_from
+from tl_app.analysis.learned import learned_from
 from tl_app.analysis.symptoms import SYMPTOMS, Facts, Finding, Remedy
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tl_app.analysis import calibration
 from tl_app.analysis.answers import Answers, answers_of
 from tl_app.analysis.calibration import Calibration
-from tl_app.analysis.labelled import learned_from
+from tl_app.analysis.learned import learned_from
 from tl_app.analysis.metrics import Confidence, Metrics, confidence_of, confusion_of, measured
 from tl_app.analysis.mistakes import Judged, judged
 from tl_app.data.index import DatasetIndex

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 from tl_app.data.index import DatasetIndex, Photo, relocate, scan
 from tl_app.data.store import PhotoStore, Preprocessing
 from tl_app.engine.batches import Item
-from tl_app.errors import DataError, UsageError, UserError
-from tl_app.references import RUN_PREFIX
-from tl_app.runs import RunInfo, open_run
+from tl_app.errors import DataError, UsageError
+from tl_app.runs import RunInfo
 
 SPLITS = ("train", "val", "test", "all")
 
@@ -58,23 +56,6 @@ def labelled(info: RunInfo, data: str | Path | None, split: str | None) -> Label
     photos = [photo for photo in index.photos if not photo.issue and split in ("all", photo.split)]
     _check_classes(photos, info, index.source, split)
     return Labelled(index, split, photos, own=data is None)
-
-
-def learned_from(info: RunInfo) -> set[str]:
-    """Content hashes of all photos that a run's weights have learned from, those of the runs it began with too."""
-    index = DatasetIndex.read_manifest(info.path / "manifest.csv")
-    return inherited(info) | {photo.content_hash for photo in index.used("train")}
-
-
-def inherited(info: RunInfo) -> set[str]:
-    """Those of the runs that it began with, or that taught it, alone."""
-    found: set[str] = set()
-    for name in (info.config.weights, info.config.teacher):
-        if name.startswith(RUN_PREFIX):
-            with contextlib.suppress(UserError):  # deleted since
-                source = Path(name.removeprefix(RUN_PREFIX))
-                found |= learned_from(open_run(source, source.parent))
-    return found
 
 
 def open_photos(
