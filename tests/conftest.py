@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TL_APP_HOME", str(folder))
         yield folder
+    shutil.rmtree(folder, ignore_errors=True)  # pytest itself keeps it to the end of the session
 
 
 @pytest.fixture(scope="session")

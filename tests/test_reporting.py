@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from tests.synthetic_runs import make_many_photos, make_run
 from tests.test_cli import call
 from tl_app import insights, reporting
+from tl_app.analysis import answers
 from tl_app.analysis.examined import examine
 from tl_app.errors import ResourceError, UsageError
 from tl_app.predictor import load_run
@@ -77,7 +80,8 @@ def test_many_classes_show_the_most_confused_ones(home: Path, tmp_path: Path) ->
     assert "Of 33 classes these are the 30 most confused" in matrix["matrix_told"]
     counted = sum(cell["count"] for row in matrix["matrix_rows"] for cell in row["cells"])
     assert counted == sum(
-        examined.confusion[examined.answers.classes.index(row["name"])].sum() for row in matrix["matrix_rows"]
+        examined.metrics.confusion[examined.answers.classes.index(row["name"])].sum()
+        for row in matrix["matrix_rows"]
     )
 
 
@@ -89,7 +93,7 @@ def test_it_goes_into_the_run_folder_or_where_nothing_is_yet(
     assert found["report"] == str(info.path / "report.html") and found["accuracy"] > 0.5
     assert "three" in (info.path / "report.html").read_text()
     own = tmp_path / "reports" / "mine.html"
-    assert insights.report(info.path, own) == own and own.stat().st_size > 10_000
+    assert insights.evaluate(info.path, report=own).report == str(own) and own.stat().st_size > 10_000
     own.write_text("mine")
     code, found, _ = call(capsys, "evaluate", info.path, "--out", own, "--json")
     assert code == 2 and "nothing is overwritten" in found["error"] and own.read_text() == "mine"
@@ -97,7 +101,7 @@ def test_it_goes_into_the_run_folder_or_where_nothing_is_yet(
 
 def test_nothing_stays_behind_when_there_is_no_report(info: RunInfo, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="split is 'some'"):
-        insights.report(info.path, tmp_path / "new.html", split="some")
+        insights.evaluate(info.path, split="some", report=tmp_path / "new.html")
     assert not (tmp_path / "new.html").exists()
 
 
@@ -123,4 +127,26 @@ def test_a_name_that_is_no_text_is_shown_as_its_bytes(home: Path, tmp_path: Path
 def test_a_folder_that_is_a_file_is_named(info: RunInfo, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ResourceError, match="The folder .*notes.txt cannot be made"):
-        insights.report(info.path, tmp_path / "notes.txt" / "r.html")
+        insights.evaluate(info.path, report=tmp_path / "notes.txt" / "r.html")
+
+
+def test_other_photos_are_asked_once_and_get_their_own_report(
+    info: RunInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    compute = answers.computed
+
+    def counted(*arguments: Any) -> Any:
+        found = compute(*arguments)
+        asked.append(1)
+        return found
+
+    monkeypatch.setattr(answers, "computed", counted)
+    shutil.rmtree(info.path / "analysis")
+    shutil.rmtree(tmp_path / "photos")  # so that nothing can calibrate it any more
+    other = make_many_photos(tmp_path / "other", classes=3, per_class=5, side=64)
+    (other / "class 0001").rename(other / STRANGE)
+    found = insights.evaluate(info.path, other, report=True)
+    assert asked == [1] and found.calibrated_on == 0 and found.sure_share is None and found.temperature == 1
+    text = (info.path / "report-other.html").read_text()
+    assert "before it could be calibrated" in text

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tl_app.evaluation import EvaluationResult
     from tl_app.finding import RatesResult
     from tl_app.folding import FoldsResult
-    from tl_app.insights import compare, cross_validate, diagnose, evaluate, explain, report, worth
+    from tl_app.insights import compare, cross_validate, diagnose, evaluate, explain, worth
     from tl_app.jobs import Worker
     from tl_app.predictor import Prediction, Predictor
     from tl_app.presets import Preset
@@ -57,9 +57,7 @@ _HOMES = {
         "api",
     ),
     **dict.fromkeys(("list_presets", "save_preset"), "upkeep"),
-    **dict.fromkeys(
-        ("compare", "cross_validate", "diagnose", "evaluate", "explain", "report", "worth"), "insights"
-    ),
+    **dict.fromkeys(("compare", "cross_validate", "diagnose", "evaluate", "explain", "worth"), "insights"),
     "BlendResult": "blending",
     "Comparison": "analysis.comparison",
     "Diagnosis": "analysis.diagnosis",
@@ -116,7 +114,6 @@ __all__ = [
     "predict",
     "pretrain",
     "probe",
-    "report",
     "resume",
     "save_preset",
     "train",

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_app import insights, rows
+from tl_app import insights
 from tl_app.errors import UsageError
-from tl_app.events import Notice, Progress
+from tl_app.events import Progress
 from tl_app.fields import whole_numbers
 from tl_app.options import Device, Json, Run, RunsDir, help_of, import_torch, printed
 
@@ -52,11 +52,7 @@ def evaluate(
                 display.show(Progress("asking the model", done, total, "photos"))
 
             asked: dict[str, Any] = {"split": split, "device": device, "runs_dir": runs_dir}
-            file = insights.report(run, out, data=data, **asked, on_progress=heard) if report or out else None
-            result = insights.evaluate(run, data, **asked, on_progress=heard)
-            if file is not None:
-                display.show(Notice(f"The report is {file}.", "info"))
-            return {**rows.as_json(result), "report": str(file)} if json and file else result
+            return insights.evaluate(run, data, **asked, on_progress=heard, report=out or report)
 
     printed(json, work, terminal_insights.show_evaluation if folds is None else terminal_insights.show_folds)
 

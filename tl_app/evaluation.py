@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tl_app import results, runs
-from tl_app.analysis import familiar
-from tl_app.analysis.answers import Answers, Report, answers_of
-from tl_app.analysis.calibration import Calibration
+from tl_app.analysis import calibration, familiar
+from tl_app.analysis.answers import Report, answers_of
+from tl_app.analysis.examined import Examined, examined_of
 from tl_app.analysis.familiar import Familiar
 from tl_app.analysis.judging import calibration_of, judged_by_training, judged_by_val, written
 from tl_app.analysis.labelled import labelled
-from tl_app.analysis.metrics import Bin, confidence_of, confidences_of, measured, ranked
+from tl_app.analysis.metrics import Bin, ranked
 from tl_app.engine.background import with_progress
 from tl_app.errors import Interrupted, UserError
 from tl_app.events import Event, Notice
@@ -63,6 +65,7 @@ class EvaluationResult:
         undefined: Which figures are None, and why.
         classes: Their names.
         left_out: Photos that could not be used, with the reason.
+        report: The HTML file that was written along; empty without.
     """
 
     run: str
@@ -95,6 +98,7 @@ class EvaluationResult:
     undefined: dict[str, str]
     classes: tuple[str, ...]
     left_out: dict[str, str]
+    report: str = ""
 
 
 def evaluate_run(
@@ -103,26 +107,29 @@ def evaluate_run(
     split: str | None,
     device: str,
     on_progress: Report | None = None,
-) -> EvaluationResult:
+) -> tuple[EvaluationResult, Examined]:
     """Measures the best model of a run; arguments as for :func:`tl_app.insights.evaluate`.
+
+    Returns:
+        The figures, and all that is known of each photo.
 
     Raises:
         UserError: There is no such split, the classes are not the run's, or nothing can be read.
     """
     photos = labelled(info, data, split)
-    source = photos.index.source
     if photos.own and photos.split == "val":
-        judged = judged_by_val(info, device, on_progress)
-        result = _result(info, source, judged.answers, judged.calibration, judged.familiar)
+        trust = judged_by_val(info, device, on_progress)
+        answers, fitted, known = trust.answers, trust.calibration, trust.familiar
     else:
         answers = answers_of(info, photos.split, data=data, device=device, on_progress=on_progress)
-        trust = calibration_of(info, answers.model, device)
+        fitted = calibration_of(info, answers.model, device) or calibration.without(answers.model)
         known = familiar.read(info.path / ANALYSIS, answers.model)
-        result = _result(info, source, answers, trust, known)
+    examined = examined_of(info, answers, fitted, own=photos.own)
+    result = _result(examined, known, photos.index.source)
     if photos.own and photos.split in results.KEPT_SPLITS:
-        values = dataclasses.asdict(result)
+        values = _values(result)
         written("The evaluation", lambda: results.write_evaluation(info.path, photos.split, values))
-    return result
+    return result, examined
 
 
 def concluded(run: Path, stop: Callable[[], bool]) -> Generator[Event, None, dict[str, Any] | None]:
@@ -147,40 +154,37 @@ def concluded(run: Path, stop: Callable[[], bool]) -> Generator[Event, None, dic
             report(done, total)
 
         info = runs.open_run(run, run.parent)
-        judged = judged_by_training(info, reported)
-        source = labelled(info, None, "val").index.source
-        return _result(info, source, judged.answers, judged.calibration, judged.familiar)
+        trust = judged_by_training(info, reported)
+        examined = examined_of(info, trust.answers, trust.calibration)
+        return _result(examined, trust.familiar, labelled(info, None, "val").index.source)
 
     try:
-        return dataclasses.asdict((yield from with_progress("calibrating", "photos", work)))
+        return _values((yield from with_progress("calibrating", "photos", work)))
     except (UserError, OSError, MemoryError) as error:
         text = f"Not calibrated yet; `tl-app evaluate` does it: {error}"
         yield Notice(text, "info" if isinstance(error, Interrupted) else "warning")
         return None
 
 
-def _result(
-    info: RunInfo, source: str, answers: Answers, trust: Calibration | None, known: Familiar | None
-) -> EvaluationResult:
-    temperature = trust.temperature if trust is not None else 1.0
-    found = measured(answers.labels, answers.logits, answers.classes, temperature)
-    ranking = ranked(answers.labels, answers.logits, temperature)
-    plain = confidence_of(answers.labels, answers.logits)
+def _values(result: EvaluationResult) -> dict[str, Any]:
+    """What is kept of it in the run folder."""
+    return {name: value for name, value in dataclasses.asdict(result).items() if name != "report"}
+
+
+def _result(examined: Examined, known: Familiar | None, source: str) -> EvaluationResult:
+    answers, found, plain, fitted = examined.answers, examined.metrics, examined.raw, examined.calibration
+    ranking = ranked(answers.labels, answers.logits, fitted.temperature)
     undefined = dict(found.undefined)
     if ranking.roc_auc is None:
         undefined |= dict.fromkeys(("roc_auc", "average_precision"), "All photos are of one class.")
     far = known.distances(answers.features) > known.limit if known is not None else None
-    threshold = trust.threshold if trust is not None else None
-    sure_share = sure_accuracy = None
-    if trust is not None:
-        sure = confidences_of(answers.logits, temperature) >= (2.0 if threshold is None else threshold)
+    sure = np.zeros(len(answers.labels), bool)
+    if fitted.threshold is not None:
+        sure = examined.judged.confidence >= fitted.threshold
         if far is not None:
             sure &= ~far
-        sure_share = float(sure.mean())
-        if sure.any():
-            sure_accuracy = float((answers.logits.argmax(1) == answers.labels)[sure].mean())
     return EvaluationResult(
-        run=str(info.path),
+        run=str(examined.info.path),
         data=source,
         split=answers.split,
         images=found.images,
@@ -195,11 +199,11 @@ def _result(
         ece=found.confidence.ece,
         ece_before=plain.ece,
         brier=found.confidence.brier,
-        temperature=temperature,
-        calibrated_on=trust.images if trust is not None else 0,
-        sure_threshold=threshold,
-        sure_share=sure_share,
-        sure_accuracy=sure_accuracy,
+        temperature=fitted.temperature,
+        calibrated_on=fitted.images,
+        sure_threshold=fitted.threshold,
+        sure_share=float(sure.mean()) if fitted.images else None,
+        sure_accuracy=float((~examined.judged.wrong)[sure].mean()) if sure.any() else None,
         unfamiliar_share=float(far.mean()) if far is not None else None,
         top_k=found.top_k,
         roc_auc=ranking.roc_auc,
@@ -210,7 +214,7 @@ def _result(
                 found.per_class.items(), ranking.per_class, strict=True
             )
         },
-        confusion=found.confusion,
+        confusion=found.confusion.tolist(),
         reliability=found.confidence.bins,
         undefined=undefined,
         classes=answers.classes,

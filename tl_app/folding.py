@@ -120,7 +120,7 @@ def cross_validated(info: RunInfo, folds: int, listener: Listener | None = None)
         macro_f1=together.macro_f1,
         weighted_f1=together.weighted_f1,
         per_class=together.per_class,
-        confusion=together.confusion,
+        confusion=together.confusion.tolist(),
         classes=info.classes,
         seconds=time.perf_counter() - start,
     )

@@ -33,6 +33,7 @@ def evaluate(
     device: str = "auto",
     runs_dir: str | Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    report: bool | str | Path = False,
 ) -> EvaluationResult:
     """Measures a run's best model on labelled photos.
 
@@ -47,48 +48,22 @@ def evaluate(
         device: Where to compute.
         runs_dir: None for the user's own folder.
         on_progress: Called with photos done and photos in all.
+        report: Whether to write one HTML file as well, with all there is to say; it needs no network and no other
+            file. True for ``report.html`` in the run folder, which is made anew; a path for a file that is not there
+            yet.
 
     Raises:
-        UserError: There is no such run or split, or the photos' classes are not the run's.
+        UserError: There is no such run or split, the photos' classes are not the run's, or the report is there already.
     """
     from tl_app.evaluation import evaluate_run
 
     info = runs.open_run(run, resources.runs_dir(runs_dir))
-    return evaluate_run(info, data, split, device, on_progress)
+    if report is False:
+        return evaluate_run(info, data, split, device, on_progress)[0]
+    from tl_app.reporting import evaluate_and_report
 
-
-def report(
-    run: str | Path,
-    file: str | Path | None = None,
-    *,
-    data: str | Path | None = None,
-    split: str | None = None,
-    device: str = "auto",
-    runs_dir: str | Path | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Path:
-    """Writes one HTML file with all there is to say about a run; it needs no network and no other file.
-
-    Args:
-        run: Its name in ``runs_dir``, or its path.
-        file: A file that is not there yet; None for ``report.html`` in the run folder, which is made anew.
-        data: Photos to measure on; None for the run's own.
-        split: As for :func:`evaluate`.
-        device: Where to compute.
-        runs_dir: None for the user's own folder.
-        on_progress: Called with photos done and photos in all.
-
-    Returns:
-        Where it is.
-
-    Raises:
-        UserError: There is no such run or split, classes are not the run's, or the file cannot be written.
-    """
-    from tl_app.reporting import write_report
-
-    info = runs.open_run(run, resources.runs_dir(runs_dir))
-    target = None if file is None else Path(file).expanduser()
-    return write_report(info, target, data=data, split=split, device=device, on_progress=on_progress)
+    file = None if report is True else Path(report).expanduser()
+    return evaluate_and_report(info, file, data, split, device, on_progress)
 
 
 def diagnose(run: str | Path, *, runs_dir: str | Path | None = None) -> Diagnosis:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -21,9 +22,10 @@ from PIL import Image
 from tl_app import plots, reproduce, resources, words
 from tl_app.analysis import confusions, mistakes, reading
 from tl_app.analysis.diagnosis import diagnose_run
-from tl_app.analysis.examined import Examined, examine
+from tl_app.analysis.examined import Examined
 from tl_app.analysis.explaining import explain_photo
 from tl_app.errors import PhotoError, ResourceError, UsageError
+from tl_app.evaluation import EvaluationResult, evaluate_run
 from tl_app.files import write_atomically
 from tl_app.predictor import Predictor, load_run
 from tl_app.runs import RunInfo
@@ -35,19 +37,23 @@ _MATRIX = 30  # classes across
 _SIDE = 320  # of a picture, in pixels
 
 
-def write_report(
+def evaluate_and_report(
     info: RunInfo,
     file: Path | None,
-    *,
-    data: str | Path | None = None,
-    split: str | None = None,
-    device: str = "auto",
+    data: str | Path | None,
+    split: str | None,
+    device: str,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Path:
-    """Makes the report and writes it; arguments as for :func:`tl_app.insights.report`.
+) -> EvaluationResult:
+    """Measures a run and writes its report; arguments as for :func:`tl_app.insights.evaluate`.
 
-    Returns:
-        Where it is.
+    Args:
+        info: The run.
+        file: A file that is not there yet; None for one in the run folder, which is made anew.
+        data: Other photos; None for the run's own.
+        split: Of the photos.
+        device: Where to compute.
+        on_progress: Called with photos done and photos in all.
 
     Raises:
         UserError: There is no model or no such split, photos are gone, the file is there already, or the folder cannot
@@ -57,7 +63,7 @@ def write_report(
     if file is not None:
         _take(file)  # at once: it takes a while until there is something to write
     try:
-        examined = examine(info, split, on_progress, data=data, device=device)
+        result, examined = evaluate_run(info, data, split, device, on_progress)
         content = report_of(examined, load_run(info, device))
     except BaseException:
         if file is not None:
@@ -67,7 +73,7 @@ def write_report(
         write_atomically(target, content.encode())
     except OSError as error:
         raise ResourceError(f"{target} could not be written: {error.strerror or error}.") from error
-    return target
+    return dataclasses.replace(result, report=str(target))
 
 
 def _take(file: Path) -> None:
@@ -138,7 +144,7 @@ def _in_words(values: dict[str, Any]) -> dict[str, str]:
 
 def _matrix(examined: Examined) -> dict[str, Any]:
     """The confusion matrix, or its most confused part."""
-    classes, counts = examined.answers.classes, examined.confusion
+    classes, counts = examined.answers.classes, examined.metrics.confusion
     shown = confusions.arranged(counts)[:_MATRIX]
     if len(classes) <= _MATRIX:
         shown = sorted(shown)

@@ -41,6 +41,8 @@ def show_evaluation(result: EvaluationResult) -> None:
     _show_classes(to, result.per_class)
     _show_confusions(to, result.confusion, result.classes)
     show_left_out(to, list(result.left_out.items()))
+    if result.report:
+        to.print(f"The report is {escape(result.report)}", soft_wrap=True)
 
 
 def show_folds(result: FoldsResult) -> None:

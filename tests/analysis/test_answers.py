@@ -15,10 +15,10 @@ from tl_app import caches, insights, runs
 from tl_app.analysis import answers as kept
 from tl_app.analysis import reading
 from tl_app.analysis.answers import Answers, answers_of
-from tl_app.analysis.examined import examine
 from tl_app.analysis.labelled import labelled
 from tl_app.analysis.learned import inherited, learned_from
 from tl_app.errors import DataError, UsageError
+from tl_app.evaluation import evaluate_run
 from tl_app.files import write_atomically
 from tl_app.jobs import Worker
 from tl_app.predictor import load_run
@@ -163,10 +163,10 @@ def test_what_a_source_run_learned_counts_too(run: RunInfo, photos: Path, tmp_pa
     assert inherited(second) - own, "another seed, another split"
     with pytest.raises(UsageError, match="has learned 20 photos of these already, so folds would flatter"):
         insights.cross_validate(second.path, 2)
-    found = examine(second, None, data=photos)
+    _, found = evaluate_run(second, photos, None, "cpu")
     assert found.known == 24 and "has learned 24 photos of these" in reading.caution(found)
     assert reading.headline(found)[1].endswith("on 24 photos")
     made = make_photos(tmp_path / "others", per_class=3, side=50)
     for number, file in enumerate(sorted(made.rglob("*.png"))):
         file.write_bytes(file.read_bytes() + bytes([number]))
-    assert "seen none of these photos" in reading.caution(examine(second, None, data=made))
+    assert "seen none of these photos" in reading.caution(evaluate_run(second, made, None, "cpu")[1])

@@ -95,7 +95,7 @@ def test_training_photos_come_with_a_warning(work: Workspace) -> None:
 
 def test_figures_are_of_the_photos_shown(work: Workspace, shown: Shown) -> None:
     examined = work.examiner.found(shown)
-    assert examined.confusion.sum() == len(examined.answers.paths) == 12
+    assert examined.metrics.confusion.sum() == len(examined.answers.paths) == 12
     assert examined.metrics.accuracy == pytest.approx(1 - examined.judged.wrong.mean())
     table = figures_card.class_table(examined)
     values = [
@@ -111,7 +111,7 @@ def test_a_cell_shows_its_photos_and_no_others(work: Workspace, shown: Shown) ->
         true, said = (int(number) for number in pick.removeprefix("cell:").split(","))
         view, _, _, grid = acts.pick(shown, View(), False, _event(pick))
         numbers = [int(each.removeprefix("photo:")) for each in _picks(grid)]
-        assert view.cell == (true, said) and len(numbers) == examined.confusion[true, said]
+        assert view.cell == (true, said) and len(numbers) == examined.metrics.confusion[true, said]
         assert (examined.judged.labels[numbers] == true).all() and (
             examined.judged.said[numbers] == said
         ).all()

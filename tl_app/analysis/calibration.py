@@ -40,7 +40,7 @@ class Calibration:
 
     Attributes:
         model: Which model it is of, as :func:`tl_app.engine.checkpoints.model_id` has it.
-        images: How many validation photos it comes from.
+        images: How many validation photos it comes from; 0 when there is none, and logits are taken as they are.
         temperature: What logits are divided by.
         log_loss_before: On those photos at temperature 1.
         log_loss: At this temperature.
@@ -66,6 +66,11 @@ class Calibration:
     coverage: float
     accuracy: float | None
     curve: tuple[CurvePoint, ...]
+
+
+def without(model: str) -> Calibration:
+    """None, for a model whose validation photos were gone before it was calibrated."""
+    return Calibration(model, 0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, None, 0.0, None, ())
 
 
 def calibrated(model: str, labels: Labels, logits: NDArray[np.float32]) -> Calibration:

@@ -75,7 +75,7 @@ class Metrics:
             classes.
         per_class: ``images`` (also ``support``), ``accuracy`` (also ``recall``), ``precision`` and ``f1`` by class;
             what would be 0/0 is 0.
-        confusion: Counts (C, C), rows are true classes.
+        confusion: Counts, int64 (C, C), rows are true classes.
         confidence: Of the calibrated probabilities.
         undefined: Which figures are None, and why.
     """
@@ -88,7 +88,7 @@ class Metrics:
     weighted_f1: float
     top_k: dict[str, Any] | None
     per_class: dict[str, dict[str, Any]]
-    confusion: list[list[int]]
+    confusion: NDArray[np.int64]
     confidence: Confidence
     undefined: dict[str, str]
 
@@ -154,7 +154,7 @@ def measured(
             }
             for number, label in enumerate(classes)
         },
-        confusion=counts.tolist(),
+        confusion=counts,
         confidence=confidence_of(labels, logits, temperature),
         undefined={} if top else {"top_k": "There are two classes, or one."},
     )

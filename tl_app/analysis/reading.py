@@ -74,7 +74,9 @@ def facts(examined: Examined) -> list[tuple[str, str, str]]:
             "Calibration error (ECE)",
             f"{before} → {after}",
             f"How far confidence is from accuracy, before and after the temperature {calibration.temperature:.2f} "
-            "that was fitted on the validation photos.",
+            "that was fitted on the validation photos."
+            if calibration.images
+            else "How far confidence is from accuracy. The validation photos were gone before it could be calibrated.",
         ),
     ]
     if metrics.top_k is not None:
@@ -110,7 +112,9 @@ def coverage(examined: Examined) -> tuple[dict[str, Any], str]:
     last = np.append(np.flatnonzero(np.diff(sure)), len(order) - 1)  # of each group of equals
     kept = last[np.unique(np.linspace(0, len(last) - 1, min(_CURVE, len(last))).astype(int))]
     at = None
-    if calibration.threshold is None:
+    if not calibration.images:
+        told = "Without calibration there is no confidence to suggest."
+    elif calibration.threshold is None:
         told = f"No confidence is enough for {words.percent(calibration.target, 0)} right answers."
     else:
         answered = judged.confidence >= calibration.threshold

@@ -131,7 +131,7 @@ def classes_of(examined: Examined, page: int) -> list[int]:
     if every <= PAGE:
         return list(range(every))
     start = max(0, min(page, (every - 1) // PAGE)) * PAGE
-    return arranged(examined.confusion)[start : start + PAGE]
+    return arranged(examined.metrics.confusion)[start : start + PAGE]
 
 
 def photos(examined: Examined, view: View) -> str:
@@ -151,7 +151,7 @@ def photos(examined: Examined, view: View) -> str:
 
 def pair_list(examined: Examined) -> str:
     """The most frequent confusions, over all classes."""
-    found = pairs(examined.confusion, _PAIRS)
+    found = pairs(examined.metrics.confusion, _PAIRS)
     if not found:
         return ""
     names = examined.answers.classes
@@ -169,7 +169,7 @@ def pair_list(examined: Examined) -> str:
 def matrix(examined: Examined, view: View, shares: bool) -> str:
     """A page of the matrix as a table whose numbers are buttons."""
     names, every = examined.answers.classes, len(examined.answers.classes)
-    part = page_of(examined.confusion, classes_of(examined, view.page))
+    part = page_of(examined.metrics.confusion, classes_of(examined, view.page))
     heads = [(number, names[number]) for number in part.classes]
     if every > PAGE:
         heads.append((ELSEWHERE, _OTHERS))

@@ -121,5 +121,5 @@ def photos(examined: Examined, order: str, label: str, page: int) -> str:
 
 def _classes(examined: Examined) -> list[str]:
     """Those with mistakes first, the most mistakes first."""
-    wrong = examined.confusion.sum(1) - examined.confusion.diagonal()
+    wrong = examined.metrics.confusion.sum(1) - examined.metrics.confusion.diagonal()
     return [examined.answers.classes[int(n)] for n in (-wrong).argsort(kind="stable")]
