@@ -201,7 +201,8 @@ def _is_text(value: object, longest: int = _LONGEST_NAME, lines: bool = False) -
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53
+    return whole or (isinstance(value, float) and math.isfinite(value))
 
 
 def _within(where: str, read: Callable[[], T]) -> T:
