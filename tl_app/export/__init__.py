@@ -1,1 +1,1 @@
-"""Taking a model out of the app: files that prove themselves, and reading them back."""
+"""A run taken out of the app: files that answer as it does, and the proof that they do."""
