@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from tl_app.errors import DataError, ExportError, ResourceError, UsageError, UserError
     from tl_app.evaluation import EvaluationResult
     from tl_app.export.hub import Pushed
-    from tl_app.export.reading import ReadExport
     from tl_app.export.kept import ExportResult
+    from tl_app.export.reading import ReadExport
     from tl_app.exports import export_run, list_exports, list_formats
     from tl_app.finding import RatesResult
     from tl_app.folding import FoldsResult
