@@ -14,8 +14,8 @@ import tl_app
 from tests.export import small_onnx
 from tests.synthetic_runs import make_many_photos, make_run
 from tl_app import cli
-from tl_app.errors import DataError, UsageError, UserError
-from tl_app.export import described, guarded, reading
+from tl_app.errors import DataError, ResourceError, UsageError, UserError
+from tl_app.export import answering, described, guarded, reading
 from tl_app.export.bundle import write_bundle
 from tl_app.export.reading import read_export
 from tl_app.predictor import load_run
@@ -111,7 +111,26 @@ def nested(model: onnx.ModelProto) -> None:
 
 def looped(model: onnx.ModelProto) -> None:
     inner = helper.make_graph([helper.make_node("Identity", ["a"], ["b"])], "inner", [], [])
-    model.graph.node.append(helper.make_node("Loop", ["", ""], [], body=inner))
+    outer = helper.make_graph([helper.make_node("Loop", ["", ""], [], body=inner)], "outer", [], [])
+    model.graph.node.append(helper.make_node("Loop", ["", ""], [], body=outer))
+
+
+def endless(model: onnx.ModelProto) -> None:
+    """The logits go through a loop that ends in some thousand years."""
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["more"]), helper.make_node("Neg", ["x"], ["y"])],
+        "body",
+        [
+            value("number", TensorProto.INT64, []),
+            value("go", TensorProto.BOOL, []),
+            value("x", TensorProto.FLOAT, None),
+        ],
+        [value("more", TensorProto.BOOL, []), value("y", TensorProto.FLOAT, None)],
+    )
+    model.graph.initializer.append(helper.make_tensor("turns", TensorProto.INT64, [], [2**62]))
+    model.graph.node[3].input[0] = "later"
+    model.graph.node.insert(3, helper.make_node("Loop", ["turns", "", "logits"], ["later"], body=body))
 
 
 def own_function(model: onnx.ModelProto) -> None:
@@ -151,6 +170,12 @@ def foreign(model: onnx.ModelProto) -> None:
 def test_an_onnx_file_with_more_than_a_network_in_it_is_refused(tmp_path: Path, change, said: str):
     with pytest.raises(UsageError, match=said):
         read_export(changed(tmp_path / "model.onnx", change))
+
+
+def test_a_graph_that_never_ends_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(answering, "_MOST_SECONDS", 0.3)
+    with pytest.raises(ResourceError, match="took more than 0 s"):
+        read_export(changed(tmp_path / "model.onnx", endless))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 _AT_ONCE = 8  # decoded photos that wait for the network
+_MOST_SECONDS = 60.0  # for one photo: a graph that a stranger made could run for ever
 
 
 class OnnxPredictor:
@@ -82,14 +84,9 @@ class OnnxPredictor:
         """The probability of each class, float32 (classes,), for an upright RGB photo, uint8 (h, w, 3).
 
         Raises:
-            ResourceError: ONNX Runtime gave up, as for want of memory.
+            ResourceError: ONNX Runtime gave up, as for want of memory, or it took too long.
         """
-        try:
-            found = np.asarray(self._session.run([OUTPUT], {INPUT: pixels[None]})[0])
-        except Exception as error:  # its errors derive from Exception alone
-            raise ResourceError(
-                f"The exported model could not answer: {str(error)[:200]}", remedy="Export it again."
-            ) from error
+        found = self._run(pixels)
         if found.shape != (1, len(self.labels)) or not np.isfinite(found).all():
             raise ResourceError(
                 f"The exported model gave an answer of shape {found.shape} that is no probability of each class.",
@@ -97,6 +94,23 @@ class OnnxPredictor:
             )
         row: NDArray[np.float32] = found[0].astype(np.float32)
         return row
+
+    def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        clock = threading.Timer(_MOST_SECONDS, setattr, (options, "terminate", True))
+        clock.daemon = True
+        clock.start()
+        try:
+            return np.asarray(self._session.run([OUTPUT], {INPUT: pixels[None]}, options)[0])
+        except Exception as error:  # its errors derive from Exception alone
+            why = f"it took more than {_MOST_SECONDS:.0f} s" if options.terminate else str(error)[:200]
+            raise ResourceError(
+                f"The exported model could not answer: {why}.", remedy="Export it again."
+            ) from error
+        finally:
+            clock.cancel()
 
     def _pixels(self, photo: Path | str | bytes) -> NDArray[np.uint8] | str:
         try:
