@@ -72,29 +72,29 @@ def push(
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         api = _client(token, endpoint)
-        where = api.create_repo(
-            repository,
-            repo_type=kind,
-            private=private,
-            exist_ok=True,
-            space_sdk="gradio" if kind == SPACE else None,
+        _make_or_check(api, kind, repository, private)
+        gone = _gone(api.list_repo_files(repository, repo_type=kind), files)
+        added = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
+        removed = [CommitOperationDelete(name) for name in gone]
+        api.create_commit(repository, [*added, *removed], repo_type=kind, commit_message="Sent from tl-app")
+        url = f"{api.endpoint}/{'spaces/' if kind == SPACE else ''}{repository}"
+        return Pushed(kind, repository, url, tuple(sorted(files)))
+
+
+def _make_or_check(api: HfApi, kind: str, repository: str, private: bool) -> None:
+    """Makes the repository, or sees that the one that is there may be written to as was asked.
+
+    Raises:
+        UsageError: It is public, and was asked to be private.
+    """
+    if not api.repo_exists(repository, repo_type=kind):
+        sdk = "gradio" if kind == SPACE else None
+        api.create_repo(repository, repo_type=kind, private=private, space_sdk=sdk)
+    elif private and not api.repo_info(repository, repo_type=kind).private:
+        raise UsageError(
+            f"{repository} is there already, and everyone can see it.",
+            remedy="Make it private on the Hub first, or choose another name.",
         )
-        if private and not api.repo_info(where.repo_id, repo_type=kind).private:
-            raise UsageError(
-                f"{repository} is there already, and everyone can see it.",
-                remedy="Make it private on the Hub first, or choose another name.",
-            )
-        gone = _gone(api.list_repo_files(where.repo_id, repo_type=kind), files)
-        api.create_commit(
-            where.repo_id,
-            [
-                *(CommitOperationAdd(name, str(path)) for name, path in files.items()),
-                *(CommitOperationDelete(name) for name in gone),
-            ],
-            repo_type=kind,
-            commit_message="Sent from tl-app",
-        )
-        return Pushed(kind, where.repo_id, where.url, tuple(sorted(files)))
 
 
 def _gone(there: Iterable[str], files: Mapping[str, Path]) -> list[str]:
