@@ -71,8 +71,8 @@ inputs.forEach((input) =>
 );
 zone.addEventListener("drop", async (event) => {
   // Entries are gone after the first await.
-  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
-  const found = [];
+  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const found = entries.length ? [] : [...event.dataTransfer.files].map((file) => [file, file.name]);
   for (const entry of entries) await walk(entry, found);
   send(found);
 });

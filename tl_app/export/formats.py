@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tl_app.errors import UsageError
+from tl_app.export.carried import bundle_answers, bundle_of, page_answers, page_of
 from tl_app.export.check import Ask
 from tl_app.export.onnx_files import onnx_answers, write_onnx
 from tl_app.export.original import Original
@@ -48,6 +49,24 @@ FORMATS: tuple[Format, ...] = (
         "model.onnx",
         write_onnx,
         onnx_answers,
+    ),
+    Format(
+        "bundle",
+        "Bundle",
+        "A folder that runs by itself, on a laptop or as a Hugging Face Space, without torch",
+        "bundle",
+        bundle_of,
+        bundle_answers,
+        needs=("onnx",),
+    ),
+    Format(
+        "page",
+        "Page",
+        "One HTML file that classifies in a browser, on a phone too, without a network",
+        "page.html",
+        page_of,
+        page_answers,
+        needs=("onnx",),
     ),
 )
 
