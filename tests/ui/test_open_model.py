@@ -60,6 +60,8 @@ def test_a_dropped_folder_is_put_together_and_leaves_nothing(acts: try_tab._Acts
     assert not list((uploads / "opened").iterdir())
     again = dropped(acts, (bundle / "model.onnx", "model.onnx"))
     assert again["key"] == "red-or-blue (2)" and len(again["name"]["choices"]) == 2
+    assert "A bundle" in acts.about_opened(try_tab.EXPORT, "red-or-blue")[0]
+    assert acts.about_opened(try_tab.RUN, "red-or-blue")[0] == gr.skip()
 
 
 def test_only_uploads_with_plain_names_are_put_together(acts: try_tab._Acts, uploads: Path, tmp_path: Path):

@@ -70,6 +70,8 @@ def build(work: Workspace) -> TryTab:
     acts = _Acts(work)
     model, asked = [parts.kind, parts.name], [parts.kind, parts.name, parts.top, parts.average, parts.seen]
     shown = [parts.seen, parts.cards, parts.clear, parts.used, parts.made_by]
+    opened = parts.opened
+    about = [opened.about, opened.use, opened.key]
     progress = {"show_progress_on": [parts.used]}
     quick = {"queue": False, "show_progress": "hidden"}
     for chosen in (
@@ -77,16 +79,11 @@ def build(work: Workspace) -> TryTab:
         parts.name.input(acts.model_chosen, model, parts.used, **quick),
     ):
         chosen.then(acts.again, asked, shown, **progress)
+        chosen.then(acts.about_opened, model, about, **quick)
     parts.top.release(acts.again, asked, shown, **progress)
     parts.average.input(acts.again, asked, shown, **progress)
     parts.drop.upload(acts.predict, asked, shown, **progress)
-    opened = parts.opened
-    read = opened.drop.upload(
-        acts.open,
-        None,
-        [*model, parts.used, opened.about, opened.use, opened.key],
-        show_progress_on=[opened.about],
-    )
+    read = opened.drop.upload(acts.open, None, [*model, parts.used, *about], show_progress_on=[opened.about])
     read.success(acts.again, asked, shown, **progress)
     parts.clear.click(acts.clear, None, [parts.seen, parts.cards, parts.clear], **quick)
     explained = parts.why.select(
@@ -214,6 +211,12 @@ class _Acts:
         key, found = open_model.opened(self.work, event._data)
         chosen = gr.update(choices=_choices(self.work, EXPORT), value=key)
         return EXPORT, chosen, self.model_chosen(EXPORT, key), *open_model.shown(key, found)
+
+    def about_opened(self, kind: str, name: str | None) -> tuple[Any, ...]:
+        """Another of the opened models was chosen."""
+        if kind != EXPORT or not name:
+            return gr.skip(), gr.skip(), gr.skip()
+        return open_model.shown(name, self.work.opened(name))
 
     @toasts
     def predict(
