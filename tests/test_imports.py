@@ -22,6 +22,7 @@ LAYERS: list[set[str]] = [
         "resources",
         "files",
         "caches",
+        "choices",
         "memory",
         "plateau",
         "tables",
@@ -47,6 +48,7 @@ LAYERS: list[set[str]] = [
         "analysis",
         "predictor",
         "evaluation",
+        "distilling",
         "extending",
         "finding",
         "folding",
@@ -65,6 +67,8 @@ LAYERS: list[set[str]] = [
 ]
 NO_TORCH_AT_THE_TOP = {
     "decisions",
+    "distilling",
+    "choices",
     "caches",
     "config",
     "contradictions",

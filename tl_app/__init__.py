@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tl_app.analysis.explaining import Explanation
     from tl_app.api import (
         blend,
+        distill,
         extend,
         inspect,
         list_backbones,
@@ -51,7 +52,7 @@ __version__ = "0.1.0"
 _HOMES = {
     **dict.fromkeys(
         (
-            "blend extend inspect list_backbones list_runs load_predictor lr_find predict pretrain probe "
+            "blend distill extend inspect list_backbones list_runs load_predictor lr_find predict pretrain probe "
             "resume train"
         ).split(),
         "api",
@@ -102,6 +103,7 @@ __all__ = [
     "compare",
     "cross_validate",
     "diagnose",
+    "distill",
     "evaluate",
     "explain",
     "extend",

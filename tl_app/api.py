@@ -91,6 +91,34 @@ def pretrain(
     return train(data, name=name, runs_dir=runs_dir, on_event=on_event, recipe="pretrain", **settings)
 
 
+def distill(
+    run: str | Path,
+    backbone: str,
+    *,
+    name: str | None = None,
+    runs_dir: str | Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    **settings: Any,
+) -> TrainResult:
+    """Makes a copy of a run on another, usually smaller, backbone, which learns from the run's answers and the labels.
+
+    Args:
+        run: Its name in ``runs_dir``, or its path; it is trained on its photos, split as they were.
+        backbone: Of the copy.
+        name: Of the new run; None for an automatic one.
+        runs_dir: None for the user's own folder.
+        on_event: Called from the job's thread with each event.
+        **settings: Any other field of :class:`tl_app.TrainConfig`, such as ``soft_labels=0.9``.
+
+    Raises:
+        UserError: There is no such run, it has no model yet, or settings, photos or machine do not fit.
+    """
+    from tl_app.distilling import settings_from
+
+    known = settings_from(open_run(run, runs_dir)) | {"backbone": backbone} | settings
+    return train(known.pop("data"), name=name, runs_dir=runs_dir, on_event=on_event, **known)
+
+
 def resume(
     run: str | Path,
     *,

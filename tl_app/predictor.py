@@ -74,7 +74,7 @@ class Predictor:
         source: Where it comes from, for people: a run's name, or backbone and weights.
         device: Where to compute.
         precision: Of forward passes.
-        flip: One of ``config.FLIPS``: the mirror images that still mean the same.
+        flip: One of ``choices.FLIPS``: the mirror images that still mean the same.
         trust: What logits are divided by, and the confidence of sure answers.
         known: Training photos that new ones are compared with.
     """

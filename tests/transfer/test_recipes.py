@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tl_app.config import RECIPES, SCHEDULES, TrainConfig
+from tl_app.choices import RECIPES, SCHEDULES
+from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
 from tl_app.transfer.recipes import Phase, default_depth, plan, resolve
 from tl_app.transfer.schedules import lr_factor
