@@ -66,7 +66,7 @@ def test_a_probe_comes_before_fine_tuning_and_is_not_driven_to_the_end() -> None
     probe, tuned = phases_of(recipe="lp-ft", epochs=10)
     assert (probe.frozen_stages, probe.epochs) == (8, 1) and (tuned.frozen_stages, tuned.epochs) == (0, 9)
     full = phase_of(recipe="full")
-    assert probe.lr_head == tuned.lr_head == full.lr_head < phase_of(recipe="head").lr_head
+    assert tuned.lr_head < probe.lr_head == full.lr_head < phase_of(recipe="head").lr_head
     assert full.lr_backbone < tuned.lr_backbone < tuned.lr_head
     assert phases_of(recipe="lp-ft", freeze=5)[1].frozen_stages == 5
     assert [phase.epochs for phase in phases_of(recipe="lp-ft", epochs=2)] == [1, 1]
