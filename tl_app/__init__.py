@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     )
     from tl_app.blending import BlendResult
     from tl_app.config import TrainConfig
-    from tl_app.errors import DataError, ResourceError, UsageError, UserError
+    from tl_app.errors import DataError, ExportError, ResourceError, UsageError, UserError
     from tl_app.evaluation import EvaluationResult
+    from tl_app.export.kept import ExportResult
+    from tl_app.exports import export_run, list_exports, list_formats
     from tl_app.finding import RatesResult
     from tl_app.folding import FoldsResult
     from tl_app.insights import compare, cross_validate, diagnose, evaluate, explain, worth
@@ -63,8 +65,10 @@ _HOMES = {
     "Comparison": "analysis.comparison",
     "Diagnosis": "analysis.diagnosis",
     "TrainConfig": "config",
-    **dict.fromkeys(("DataError", "ResourceError", "UsageError", "UserError"), "errors"),
+    **dict.fromkeys(("DataError", "ExportError", "ResourceError", "UsageError", "UserError"), "errors"),
     "EvaluationResult": "evaluation",
+    **dict.fromkeys(("export_run", "list_exports", "list_formats"), "exports"),
+    "ExportResult": "export.kept",
     "FoldsResult": "folding",
     "Explanation": "analysis.explaining",
     "Worker": "jobs",
@@ -84,6 +88,8 @@ __all__ = [
     "Diagnosis",
     "EvaluationResult",
     "Explanation",
+    "ExportError",
+    "ExportResult",
     "FoldsResult",
     "Prediction",
     "Predictor",
@@ -106,9 +112,12 @@ __all__ = [
     "distill",
     "evaluate",
     "explain",
+    "export_run",
     "extend",
     "inspect",
     "list_backbones",
+    "list_exports",
+    "list_formats",
     "list_presets",
     "list_runs",
     "load_predictor",

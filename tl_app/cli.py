@@ -1,7 +1,7 @@
 """The command line: thin readers of :mod:`tl_app.api`, for people and (``--json``) for programs.
 
 With ``--json`` the last line of standard output is one JSON object and everything else goes to standard error.
-Exit codes: 0 ok, 2 usage, 3 bad data, 4 resource, 130 interrupted. Imports torch only when a command needs it.
+Exit codes: 0 ok, 2 usage, 3 bad data, 4 resource, 5 failed check, 130 interrupted. Imports torch only when it must.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_app import api, cli_cache, cli_insights, rows, upkeep
+from tl_app import api, cli_cache, cli_exports, cli_insights, rows, upkeep
 from tl_app.config import TrainConfig
 from tl_app.errors import UsageError, UserError
 from tl_app.fields import with_joined_shares, with_one_stage
@@ -388,6 +388,6 @@ def script(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:
     printed(json, work, lambda values: print(values["script"], end=""))
 
 
-for _later in cli_insights.COMMANDS:
+for _later in (*cli_insights.COMMANDS, *cli_exports.COMMANDS):
     app.command()(_later)
 app.add_typer(cli_cache.app, name="cache")

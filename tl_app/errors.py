@@ -51,6 +51,12 @@ class DivergedError(ResourceError):
     """Training ran into NaN or infinity twice, the second time at half the learning rate (exit code 4)."""
 
 
+class ExportError(UserError):
+    """An export does not answer as its run does, or cannot be checked; nothing was kept of it (exit code 5)."""
+
+    exit_code = 5
+
+
 class Interrupted(UserError):
     """The user stopped something that was under way (exit code 130)."""
 

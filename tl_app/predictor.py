@@ -259,8 +259,13 @@ def state_of(info: RunInfo) -> tuple[str, ...]:
     return (model_of(info) or "", *times)
 
 
-def load_run(info: RunInfo, device: str = "auto") -> Predictor:
+def load_run(info: RunInfo, device: str = "auto", precision: str | None = None) -> Predictor:
     """The best model of a run, also of one that is still being trained.
+
+    Args:
+        info: The run.
+        device: Where to compute.
+        precision: In which; None for the run's own.
 
     Raises:
         UsageError: No epoch of it is done yet.
@@ -273,7 +278,7 @@ def load_run(info: RunInfo, device: str = "auto") -> Predictor:
             remedy="Let it train for at least one epoch, or resume it.",
         )
     preprocessing, target = Preprocessing.from_dict(info.preprocessing), resolve_device(device)
-    precision = _answering_precision(info.config.precision, target)
+    asked = _answering_precision(precision or info.config.precision, target)
     source, flip = f"run {info.name}", info.config.flip
     analysis, model = info.path / ANALYSIS, model_of(info) or ""
     return Predictor(
@@ -282,7 +287,7 @@ def load_run(info: RunInfo, device: str = "auto") -> Predictor:
         info.classes,
         source,
         target,
-        precision,
+        asked,
         flip,
         calibration.read(analysis, model),
         familiar.read(analysis, model),

@@ -25,7 +25,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _FILTERS = ("bicubic", "bilinear")
 # A 1 x 10,000 strip would grow to 256 x 2,560,000; only its middle can reach the network anyway.
-_LONGEST_RATIO = 8
+LONGEST_RATIO = 8
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ class Preprocessing:
 
     def pixels_depend_on(self) -> str:
         """What :meth:`load` depends on besides the photo; two with the same text give the same pixels."""
-        return f"{self.resize} {self.interpolation} {_LONGEST_RATIO}"
+        return f"{self.resize} {self.interpolation} {LONGEST_RATIO}"
 
     def shrunk_size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height, in pixels, that :meth:`shrink` gives a photo of ``width`` x ``height``."""
         short = min(width, height)
-        width, height = min(width, short * _LONGEST_RATIO), min(height, short * _LONGEST_RATIO)
+        width, height = min(width, short * LONGEST_RATIO), min(height, short * LONGEST_RATIO)
         # Rounded down like torchvision's resize.
         long = int(self.resize * max(width, height) / short)
         return (self.resize, long) if width <= height else (long, self.resize)
@@ -116,7 +116,7 @@ class Preprocessing:
         """
         height, width = pixels.shape[:2]
         new_width, new_height = self.shrunk_size(width, height)
-        kept = min(height, width) * _LONGEST_RATIO
+        kept = min(height, width) * LONGEST_RATIO
         top, left = max(0, (height - kept) // 2), max(0, (width - kept) // 2)
         image = from_rows(pixels)[:, top : top + kept, left : left + kept]
         if image.shape[1:] == (new_height, new_width):

@@ -1,0 +1,48 @@
+"""Commands that take a run out of the app: thin readers of :mod:`tl_app.exports`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tl_app import exports, rows
+from tl_app.options import Json, Run, RunsDir, import_torch, printed
+
+
+def export(
+    run: Run,
+    to: Annotated[
+        list[str],
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help="onnx, onnx-fp16, onnx-int8, torch, safetensors or all; may be given several times.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for copies; the run keeps its own in exports/.")
+    ] = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Export also where the validation photos are gone.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="Where the run itself is asked.")] = "cpu",
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Export a run's model, each file checked against the run on its own validation photos."""
+    from tl_app import terminal, terminal_exports
+
+    def work() -> Any:
+        import_torch()
+        asked: dict[str, Any] = {"out": out, "unchecked": unchecked, "device": device, "runs_dir": runs_dir}
+        with terminal.TrainDisplay() as display:
+            found = exports.export_run(run, to, **asked, on_event=display.show)
+        return {"run": run, "exports": rows.as_json(found)}
+
+    printed(json, work, terminal_exports.show_exports)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (export,)

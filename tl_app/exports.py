@@ -1,0 +1,73 @@
+"""The public Python API for taking a run out of the app.
+
+Imports torch only inside functions. Knows nothing of how results are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tl_app import resources, runs
+from tl_app.events import Event
+
+if TYPE_CHECKING:
+    from tl_app.export.kept import ExportResult
+
+
+def export_run(
+    run: str | Path,
+    to: str | Sequence[str] = "onnx",
+    *,
+    out: str | Path | None = None,
+    unchecked: bool = False,
+    device: str = "cpu",
+    runs_dir: str | Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> list[ExportResult]:
+    """Exports a run's best model, and checks every export on the run's own validation photos.
+
+    Each export is loaded back from its file and asked every photo: it has to give the run's answers (those with fewer
+    bits: its accuracy within a point). One that does not is an error and leaves no file.
+
+    Args:
+        run: Its name in ``runs_dir``, or its path.
+        to: A format or several: ``onnx``, …, or ``all``; :func:`list_formats` has them.
+        out: A folder for copies; exports always lie in the run's own ``exports`` folder.
+        unchecked: Whether to export a run whose validation photos are gone, so that nothing can be checked.
+        device: Where the run itself is asked; exports are asked on the CPU.
+        runs_dir: None for the user's own folder.
+        on_event: Called with progress and notices.
+
+    Returns:
+        A row per format, with its file, size, differences, accuracy and speed.
+
+    Raises:
+        UserError: There is no such run or format, an export does not answer as the run does, or nothing can be checked.
+    """
+    from tl_app.engine.background import to_the_end
+    from tl_app.export.exporting import export_run as steps
+
+    info = runs.open_run(run, resources.runs_dir(runs_dir))
+    formats = [to] if isinstance(to, str) else list(to)
+    folder = Path(out) if out is not None else None
+    return to_the_end(steps(info, formats, out=folder, unchecked=unchecked, device=device), on_event)
+
+
+def list_exports(run: str | Path, *, runs_dir: str | Path | None = None) -> list[ExportResult]:
+    """What was exported of a run, with the outcome of each check; ``stale`` where the run has a better model by now.
+
+    Raises:
+        UserError: There is no such run.
+    """
+    from tl_app.export.kept import read_exports
+
+    return read_exports(runs.open_run(run, resources.runs_dir(runs_dir)))
+
+
+def list_formats() -> dict[str, str]:
+    """What a run can be exported to, by name, with what each is for."""
+    from tl_app.export.formats import FORMATS
+
+    return {each.name: each.purpose for each in FORMATS}
