@@ -65,6 +65,7 @@ LAYERS: list[set[str]] = [
         "exports",
         "insights",
         "upkeep",
+        "sharing",
         "options",
         "rows",
         "terminal",
@@ -73,7 +74,7 @@ LAYERS: list[set[str]] = [
         "terminal_insights",
     },
     {"demo"},
-    {"cli", "cli_cache", "cli_exports", "cli_insights", "ui"},
+    {"cli", "cli_cache", "cli_exports", "cli_insights", "cli_sharing", "ui"},
     {"__main__", "__init__"},
 ]
 NO_TORCH_AT_THE_TOP = {
@@ -96,6 +97,8 @@ NO_TORCH_AT_THE_TOP = {
     "cli",
     "cli_exports",
     "cli_insights",
+    "cli_sharing",
+    "sharing",
     "api",
     "exports",
     "insights",

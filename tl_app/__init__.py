@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from tl_app.config import TrainConfig
     from tl_app.errors import DataError, ExportError, ResourceError, UsageError, UserError
     from tl_app.evaluation import EvaluationResult
+    from tl_app.export.hub import Pushed
     from tl_app.export.kept import ExportResult
+    from tl_app.export.reading import ReadExport
     from tl_app.exports import export_run, list_exports, list_formats
     from tl_app.finding import RatesResult
     from tl_app.folding import FoldsResult
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from tl_app.probing import ProbeResult
     from tl_app.results import TrainResult
     from tl_app.runs import RunInfo
+    from tl_app.sharing import push, read_export
     from tl_app.upkeep import list_presets, save_preset
     from tl_app.worthwhile import WorthResult
 
@@ -59,6 +62,7 @@ _HOMES = {
         ).split(),
         "api",
     ),
+    **dict.fromkeys(("push", "read_export"), "sharing"),
     **dict.fromkeys(("list_presets", "save_preset"), "upkeep"),
     **dict.fromkeys(("compare", "cross_validate", "diagnose", "evaluate", "explain", "worth"), "insights"),
     "BlendResult": "blending",
@@ -76,6 +80,8 @@ _HOMES = {
     "Preset": "presets",
     "ProbeResult": "probing",
     "RatesResult": "finding",
+    "Pushed": "export.hub",
+    "ReadExport": "export.reading",
     "RunInfo": "runs",
     "TrainResult": "results",
     "WorthResult": "worthwhile",
@@ -95,7 +101,9 @@ __all__ = [
     "Predictor",
     "Preset",
     "ProbeResult",
+    "Pushed",
     "RatesResult",
+    "ReadExport",
     "ResourceError",
     "RunInfo",
     "TrainConfig",
@@ -125,6 +133,8 @@ __all__ = [
     "predict",
     "pretrain",
     "probe",
+    "push",
+    "read_export",
     "resume",
     "save_preset",
     "train",

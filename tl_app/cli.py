@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_app import api, cli_cache, cli_exports, cli_insights, rows, upkeep
+from tl_app import api, cli_cache, cli_exports, cli_insights, cli_sharing, rows, upkeep
 from tl_app.config import TrainConfig
 from tl_app.errors import UsageError, UserError
 from tl_app.fields import with_joined_shares, with_one_stage
@@ -275,7 +275,10 @@ def probe(
 @app.command()
 def predict(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run's name or path, or backbone:NAME[:WEIGHTS].")
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run's name or path, backbone:NAME[:WEIGHTS], or an export's path."
+        ),
     ],
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Photos, or folders of photos.")],
     top: Annotated[int, typer.Option(help="Classes to name per photo.", min=1)] = 5,
@@ -388,6 +391,6 @@ def script(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:
     printed(json, work, lambda values: print(values["script"], end=""))
 
 
-for _later in (*cli_insights.COMMANDS, *cli_exports.COMMANDS):
+for _later in (*cli_insights.COMMANDS, *cli_exports.COMMANDS, *cli_sharing.COMMANDS):
     app.command()(_later)
 app.add_typer(cli_cache.app, name="cache")

@@ -1,0 +1,144 @@
+"""An exported ONNX file in use: photos in, predictions out, with the decoder of training and without torch's network.
+
+Has the part of :class:`tl_app.predictor.Predictor` that classifying needs. It cannot average over views, explain an
+answer, or say that a photo is unlike those of training: the graph has one output.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tl_app.data.decode import open_pixels
+from tl_app.errors import PhotoError, ResourceError, UsageError
+from tl_app.export.guarded import INPUT, OUTPUT, Graph
+from tl_app.predictor import Prediction
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from onnxruntime import InferenceSession
+
+_AT_ONCE = 8  # decoded photos that wait for the network
+_MOST_SECONDS = 60.0  # for one photo: a graph that a stranger made could run for ever
+
+
+class OnnxPredictor:
+    """An exported model, loaded for use; may be used from several threads at once.
+
+    Args:
+        graph: A file that was checked.
+
+    Raises:
+        UsageError: ONNX Runtime cannot load it.
+    """
+
+    views = 1
+
+    def __init__(self, graph: Graph) -> None:
+        self.about = graph.about
+        self.labels = list(graph.about.classes)
+        self.preprocessing = graph.about.preprocessing
+        self.source = f"{graph.about.name}, exported as {graph.about.kind}"
+        self._session = _session(graph)
+
+    def predict(
+        self, photos: Iterable[Path | str | bytes], top: int = 5, *, average: bool = False
+    ) -> list[Prediction]:
+        """Classifies photos; one that cannot be read gets its reason and stops nothing.
+
+        Args:
+            photos: Files, or the bytes of files.
+            top: How many classes to name per photo.
+            average: Not possible: there is one view.
+
+        Returns:
+            One prediction per photo, in order.
+
+        Raises:
+            UsageError: Averaging was asked for.
+        """
+        if average:
+            raise UsageError(
+                "An exported ONNX file looks at each photo once, so it cannot average over views.",
+                remedy="Leave it out, or use the run itself.",
+            )
+        predictions: list[Prediction] = []
+        numbered = enumerate(photos, 1)
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="tl-app photos") as pool:
+            while batch := list(itertools.islice(numbered, _AT_ONCE)):
+                for (number, photo), found in zip(
+                    batch, pool.map(self._pixels, [each for _, each in batch]), strict=True
+                ):
+                    name = f"photo {number}" if isinstance(photo, bytes) else str(photo)
+                    predictions.append(self._said(name, found, top))
+        return predictions
+
+    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The probability of each class, float32 (classes,), for an upright RGB photo, uint8 (h, w, 3).
+
+        Raises:
+            ResourceError: ONNX Runtime gave up, as for want of memory, or it took too long.
+        """
+        found = self._run(pixels)
+        if found.shape != (1, len(self.labels)) or not np.isfinite(found).all():
+            raise ResourceError(
+                f"The exported model gave an answer of shape {found.shape} that is no probability of each class.",
+                remedy="Export it again.",
+            )
+        row: NDArray[np.float32] = found[0].astype(np.float32)
+        return row
+
+    def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        clock = threading.Timer(_MOST_SECONDS, setattr, (options, "terminate", True))
+        clock.daemon = True
+        clock.start()
+        try:
+            return np.asarray(self._session.run([OUTPUT], {INPUT: pixels[None]}, options)[0])
+        except Exception as error:  # its errors derive from Exception alone
+            why = f"it took more than {_MOST_SECONDS:.0f} s" if options.terminate else str(error)[:200]
+            raise ResourceError(
+                f"The exported model could not answer: {why}.", remedy="Export it again."
+            ) from error
+        finally:
+            clock.cancel()
+
+    def _pixels(self, photo: Path | str | bytes) -> NDArray[np.uint8] | str:
+        try:
+            source = photo if isinstance(photo, bytes) else Path(photo)
+            return open_pixels(source, shorter_side=self.preprocessing.resize)
+        except PhotoError as error:
+            return str(error)
+
+    def _said(self, name: str, pixels: NDArray[np.uint8] | str, top: int) -> Prediction:
+        if isinstance(pixels, str):
+            return Prediction(name, error=pixels)
+        found = self.probabilities(pixels)
+        order = np.argsort(-found, kind="stable")[: max(1, top)]
+        ranked = tuple((self.labels[index], float(found[index])) for index in order)
+        label, confidence = ranked[0]
+        threshold = self.about.sure_threshold
+        sure = None if threshold is None else confidence >= threshold - 1e-6
+        return Prediction(name, label, confidence, ranked, sure=sure)
+
+
+def _session(graph: Graph) -> InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # warnings about a graph are of no use to whoever opens it
+    try:
+        return onnxruntime.InferenceSession(graph.content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise UsageError(
+            f"ONNX Runtime cannot load the exported model: {str(error)[:200]}", remedy="Export it again."
+        ) from error

@@ -1,0 +1,118 @@
+"""A folder that runs by itself: the page of one model, on a laptop or as a Hugging Face Space, without torch.
+
+Everything in it but the model comes from ``assets/export/bundle``. Knows ONNX files that tl-app exported, not runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from tl_app import resources, words
+from tl_app.data.decode import thumbnail
+from tl_app.errors import ResourceError, UsageError
+from tl_app.export.described import Described, figures
+from tl_app.export.guarded import read_onnx
+from tl_app.export.templates import filled
+
+MOST_EXAMPLES = 12
+_EXAMPLE_SIDE = 1024  # pixels
+_MARKUP = "\\`*_{}[]()<>#|$~"
+_NOT_SURE = "It says “not sure” of answers below {share} confidence: those are wrong more often."
+_NEVER_SURE = "It was not measured from which confidence on its answers can be relied on."
+
+
+def write_bundle(model: Path, folder: Path, examples: Sequence[Path] = ()) -> Path:
+    """Makes the folder in one step; one that is there already is replaced.
+
+    Args:
+        model: An ONNX file that tl-app exported.
+        folder: To make.
+        examples: Photos to show as examples. They become public with the Space, so they are written anew, smaller and
+            without what a camera writes beside a photo, such as where it was taken.
+
+    Returns:
+        ``folder``.
+
+    Raises:
+        UsageError: The file is none of ours, or there are too many examples.
+        PhotoError: An example cannot be used.
+        ResourceError: The folder cannot be written.
+    """
+    if len(examples) > MOST_EXAMPLES:
+        raise UsageError(f"There are {len(examples)} example photos.", f"Allowed: up to {MOST_EXAMPLES}.")
+    about = read_onnx(model).about
+    source = resources.assets_dir() / "export" / "bundle"
+    with replaced(folder) as made:
+        shutil.copyfile(model, made / "model.onnx")
+        for name in ("app.py", "requirements.txt"):
+            shutil.copyfile(source / name, made / name)
+        (made / "README.md").write_text(
+            readme(about, (source / "README.md").read_text("utf-8")), encoding="utf-8"
+        )
+        if examples:
+            (made / "examples").mkdir()
+        for number, photo in enumerate(examples, 1):
+            thumbnail(photo, _EXAMPLE_SIDE).save(made / "examples" / f"{number:02d}.jpg", quality=92)
+    return folder
+
+
+def readme(about: Described, template: str) -> str:
+    """The bundle's README, with the front matter that a Hugging Face Space reads."""
+    classes = ", ".join(literal(name) for name in about.classes[:50])
+    more = f", and {len(about.classes) - 50:,} more" if len(about.classes) > 50 else ""
+    threshold = about.sure_threshold
+    return filled(
+        template,
+        {
+            "TITLE": json.dumps(about.name, ensure_ascii=False),  # a JSON string is a YAML string
+            "GRADIO": version("gradio"),
+            "COUNT": f"{len(about.classes):,}",
+            "NAME": literal(about.name),
+            "CLASSES": classes + more,
+            "VERSION": literal(about.version),
+            "CREATED": literal(about.created[:10]),
+            "BACKBONE": about.backbone.replace("`", ""),
+            "WEIGHTS": literal(about.weights),
+            "LINEAGE": literal(words.lineage(about.lineage)) or "nothing",
+            "FIGURES": figures(about) or "It was never measured on photos that it was not trained on.",
+            "SURE": _NEVER_SURE if threshold is None else _NOT_SURE.format(share=words.percent(threshold)),
+            "LICENCE": literal(about.licence) or "not known",
+        },
+    )
+
+
+def literal(text: str) -> str:
+    """A text in Markdown as it is: nothing in it is markup."""
+    return "".join(f"&#{ord(sign)};" if sign in _MARKUP else sign for sign in text.replace("\n", " "))
+
+
+@contextlib.contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """A new folder to fill, which takes the place of ``folder`` when nothing went wrong.
+
+    Raises:
+        ResourceError: It cannot be written.
+    """
+    mark = uuid.uuid4().hex
+    made, old = (folder.with_name(f".{folder.name}.{mark}.{kind}") for kind in ("tmp", "old"))
+    try:
+        made.mkdir(parents=True)
+        yield made
+        if folder.exists():
+            os.rename(folder, old)
+        os.rename(made, folder)
+    except OSError as error:
+        raise ResourceError(
+            f"{folder} cannot be written: {error.strerror or error}.",
+            remedy="Free some space, or choose another folder.",
+        ) from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
