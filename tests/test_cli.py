@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tl_app import api, cli, runs
+from tl_app import cli, predicting, runs
 
 TINY = "--backbone mobilenet_v3_small --weights random --recipe full --epochs 2 --image-size 32".split()
 
@@ -79,7 +79,7 @@ def test_predict_averages_over_views_where_asked(
         for more in ((), ("--tta",), ("--tta",))
     ]
     assert shares[0] != shares[1] == shares[2]
-    (answer,) = api.predict(run["run"], photos / "red" / "00.png", tta=True)
+    (answer,) = predicting.predict(run["run"], photos / "red" / "00.png", tta=True)
     assert answer.confidence == pytest.approx(shares[1])
 
 

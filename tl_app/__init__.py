@@ -23,9 +23,7 @@ if TYPE_CHECKING:
         inspect,
         list_backbones,
         list_runs,
-        load_predictor,
         lr_find,
-        predict,
         pretrain,
         probe,
         resume,
@@ -43,6 +41,7 @@ if TYPE_CHECKING:
     from tl_app.folding import FoldsResult
     from tl_app.insights import compare, cross_validate, diagnose, evaluate, explain, worth
     from tl_app.jobs import Worker
+    from tl_app.predicting import load_predictor, predict
     from tl_app.predictor import Prediction, Predictor
     from tl_app.presets import Preset
     from tl_app.probing import ProbeResult
@@ -56,12 +55,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     **dict.fromkeys(
-        (
-            "blend distill extend inspect list_backbones list_runs load_predictor lr_find predict pretrain probe "
-            "resume train"
-        ).split(),
+        "blend distill extend inspect list_backbones list_runs lr_find pretrain probe resume train".split(),
         "api",
     ),
+    **dict.fromkeys(("load_predictor", "predict"), "predicting"),
     **dict.fromkeys(("push", "read_export"), "sharing"),
     **dict.fromkeys(("list_presets", "save_preset"), "upkeep"),
     **dict.fromkeys(("compare", "cross_validate", "diagnose", "evaluate", "explain", "worth"), "insights"),

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_app import api, cli_cache, cli_exports, cli_insights, cli_sharing, rows, upkeep
+from tl_app import api, cli_cache, cli_exports, cli_insights, cli_sharing, predicting, rows, upkeep
 from tl_app.config import TrainConfig
 from tl_app.errors import UsageError, UserError
 from tl_app.fields import with_joined_shares, with_one_stage
@@ -294,7 +294,7 @@ def predict(
 
     def work() -> dict[str, Any]:
         import_torch()
-        found = api.predict(run, images, top=top, tta=tta, device=device, runs_dir=runs_dir)
+        found = predicting.predict(run, images, top=top, tta=tta, device=device, runs_dir=runs_dir)
         return {"run": run, "predictions": [rows.prediction(each) for each in found]}
 
     printed(json, work, terminal.show_predictions)

@@ -37,6 +37,7 @@ _HEADERS = ("Name", "State", "Accuracy", "Photos", "Backbone", "Recipe", "When")
 TITLES = {
     "tl-use-run": "Opens the Try it tab with this run's best model.",
     "tl-run-results": "Opens the Results tab: this run's figures, mistakes and confused classes.",
+    "tl-run-export": "Opens the Export tab: this run as files for other programs, each checked.",
     "tl-resume-run": "Goes on from the last checkpoint, on the Train tab.",
     **more.titles("run"),
     "tl-csv": "Saves every step and epoch of this run as a table.",
@@ -57,6 +58,7 @@ class RunsTab:
     open_name: gr.State
     use: gr.Button
     results: gr.Button
+    export: gr.Button
     resume: gr.Button
     more: More
     diagnosis: gr.HTML
@@ -73,6 +75,7 @@ class _Parts:
     panel: gr.Column
     use: gr.Button
     results: gr.Button
+    export: gr.Button
     resume: gr.Button
     csv: gr.DownloadButton
     preset: gr.DownloadButton
@@ -135,6 +138,7 @@ def build(work: Workspace) -> RunsTab:
         open_name=parts.open_name,
         use=parts.use,
         results=parts.results,
+        export=parts.export,
         resume=parts.resume,
         more=parts.more,
         diagnosis=parts.diagnosis,
@@ -186,6 +190,7 @@ def _buttons() -> dict[str, Any]:
     with gr.Row(elem_id="tl-run-buttons"):
         parts["use"] = gr.Button("Use on Try it", variant="primary", elem_id="tl-use-run", min_width=130)
         parts["results"] = gr.Button("See the results", elem_id="tl-run-results", min_width=140)
+        parts["export"] = gr.Button("Export", elem_id="tl-run-export", min_width=110)
         parts["resume"] = gr.Button("Resume", elem_id="tl-resume-run", min_width=110)
         parts["csv"] = gr.DownloadButton("Download curves (CSV)", elem_id="tl-csv", min_width=190)
         parts["preset"] = gr.DownloadButton("Preset (YAML)", elem_id="tl-run-preset", min_width=130)
