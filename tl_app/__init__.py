@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from tl_app.analysis.explaining import Explanation
     from tl_app.api import (
         blend,
+        distill,
         extend,
         inspect,
         list_backbones,
         list_runs,
-        load_predictor,
         lr_find,
-        predict,
         pretrain,
         probe,
         resume,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from tl_app.folding import FoldsResult
     from tl_app.insights import compare, cross_validate, diagnose, evaluate, explain, worth
     from tl_app.jobs import Worker
+    from tl_app.predicting import load_predictor, predict
     from tl_app.predictor import Prediction, Predictor
     from tl_app.presets import Preset
     from tl_app.probing import ProbeResult
@@ -55,12 +55,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     **dict.fromkeys(
-        (
-            "blend extend inspect list_backbones list_runs load_predictor lr_find predict pretrain probe "
-            "resume train"
-        ).split(),
+        "blend distill extend inspect list_backbones list_runs lr_find pretrain probe resume train".split(),
         "api",
     ),
+    **dict.fromkeys(("load_predictor", "predict"), "predicting"),
     **dict.fromkeys(("push", "read_export"), "sharing"),
     **dict.fromkeys(("list_presets", "save_preset"), "upkeep"),
     **dict.fromkeys(("compare", "cross_validate", "diagnose", "evaluate", "explain", "worth"), "insights"),
@@ -116,6 +114,7 @@ __all__ = [
     "compare",
     "cross_validate",
     "diagnose",
+    "distill",
     "evaluate",
     "explain",
     "export_run",

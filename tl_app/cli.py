@@ -19,9 +19,9 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_app import api, cli_cache, cli_exports, cli_insights, cli_sharing, rows, upkeep
+from tl_app import api, cli_cache, cli_exports, cli_insights, cli_sharing, predicting, rows, upkeep
 from tl_app.config import TrainConfig
-from tl_app.errors import UserError
+from tl_app.errors import UsageError, UserError
 from tl_app.fields import with_joined_shares, with_one_stage
 from tl_app.memory import keep_memory
 from tl_app.options import Data, Device, Json, Run, RunsDir, help_of, import_torch, printed, train_signature
@@ -123,6 +123,21 @@ def pretrain(data: str, name: str | None, runs_dir: Path | None, json: bool, **s
     return _train(json, lambda show: api.pretrain(data, name=name, runs_dir=runs_dir, on_event=show, **given))
 
 
+def distill(
+    run: str, name: str | None, runs_dir: Path | None, json: bool, backbone: str | None, **settings: Any
+) -> object:
+    """Make a smaller copy of a run: train another backbone (--backbone) on its answers and its photos' labels."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    if backbone is None:
+        raise UsageError(
+            "There is no backbone for the copy.", "`tl-app backbones` lists them.", "Add --backbone NAME."
+        )
+    return _train(
+        json,
+        lambda show: api.distill(run, backbone, name=name, runs_dir=runs_dir, on_event=show, **given),
+    )
+
+
 def lr_find(data: str, preset: str | None, json: bool, **settings: Any) -> None:
     """Find a learning rate: up to 100 steps at rising rates on a network that is thrown away; no run is made."""
     from tl_app import terminal
@@ -139,6 +154,7 @@ def lr_find(data: str, preset: str | None, json: bool, **settings: Any) -> None:
 _commands: tuple[tuple[Callable[..., object], signatures.Signature], ...] = (
     (train, train_signature(())),
     (pretrain, train_signature(("recipe", "freeze", "preset"))),
+    (distill, train_signature(("recipe", "freeze", "preset", "teacher"), ("run", Run))),
     (lr_find, train_signature(("name", "runs_dir"))),
 )
 for _command, _signature in _commands:
@@ -278,7 +294,7 @@ def predict(
 
     def work() -> dict[str, Any]:
         import_torch()
-        found = api.predict(run, images, top=top, tta=tta, device=device, runs_dir=runs_dir)
+        found = predicting.predict(run, images, top=top, tta=tta, device=device, runs_dir=runs_dir)
         return {"run": run, "predictions": [rows.prediction(each) for each in found]}
 
     printed(json, work, terminal.show_predictions)

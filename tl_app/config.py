@@ -12,22 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tl_app import contradictions
+from tl_app import choices, contradictions
 from tl_app.errors import UsageError
 from tl_app.fields import check, setting
 
-RECIPES = ("auto", "head", "partial", "full", "lp-ft", "gradual", "scratch", "pretrain")
-HEADS = ("linear", "mlp", "cosine")
-POOLINGS = ("pool", "flatten")
-STARTS = ("copy", "average", "scratch")
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("constant", "step", "cosine", "one-cycle")
-AUGMENTATIONS = ("none", "light", "strong", "trivial", "randaugment")
-BALANCES = ("auto", "none", "sampling", "loss")
-FLIPS = ("none", "horizontal", "vertical", "both")
-BATCHNORMS = ("auto", "keep", "adapt")
-PRECISIONS = ("auto", "fp32", "bf16")
-CACHES = ("auto", "on", "off")
 AUTO = "auto"  # the backbone that is recommended of those at hand
 
 
@@ -52,7 +40,7 @@ class TrainConfig:
         "head",
         "Recipe",
         "What is trained, and in which order; auto decides from the photos, pretrain makes a source model.",
-        choices=RECIPES,
+        choices=choices.RECIPES,
     )
     freeze: int | None = setting(
         None, "Freezing depth", "Stages frozen, counted from the input; empty: the recipe decides.", low=0
@@ -76,7 +64,7 @@ class TrainConfig:
         "Head",
         "linear is one layer; mlp has a hidden one; cosine compares directions, for a handful of photos per class.",
         group="training",
-        choices=HEADS,
+        choices=choices.HEADS,
     )
     hidden: int = setting(
         1024, "Hidden units", "Width of an mlp head's hidden layer.", group="training", low=1, high=8192
@@ -94,7 +82,7 @@ class TrainConfig:
         "Features for the head",
         "pool averages each feature map as the backbone does; flatten keeps every place of it (mlp heads only).",
         group="training",
-        choices=POOLINGS,
+        choices=choices.POOLINGS,
     )
     fuse_stages: int = setting(
         1,
@@ -111,7 +99,7 @@ class TrainConfig:
         group="training",
     )
     optimizer: str = setting(
-        "adamw", "Optimiser", "How weights follow the gradient.", group="training", choices=OPTIMIZERS
+        "adamw", "Optimiser", "How weights follow the gradient.", group="training", choices=choices.OPTIMIZERS
     )
     lr_head: float | None = setting(
         None,
@@ -130,7 +118,11 @@ class TrainConfig:
         high=10.0,
     )
     schedule: str = setting(
-        "cosine", "Schedule", "How the learning rate moves in training.", group="training", choices=SCHEDULES
+        "cosine",
+        "Schedule",
+        "How the learning rate moves in training.",
+        group="training",
+        choices=choices.SCHEDULES,
     )
     step_epochs: int | None = setting(
         None,
@@ -188,14 +180,14 @@ class TrainConfig:
         "Augmentation",
         "Random crops, flips and colours in each epoch; strong, trivial and randaugment tilt photos by themselves.",
         group="photos",
-        choices=AUGMENTATIONS,
+        choices=choices.AUGMENTATIONS,
     )
     flip: str = setting(
         "horizontal",
         "Flips",
         "Mirrored photos that still mean the same; none where left and right matter, as in text.",
         group="photos",
-        choices=FLIPS,
+        choices=choices.FLIPS,
     )
     rotation: float = setting(
         0.0,
@@ -242,7 +234,7 @@ class TrainConfig:
         "Class balance",
         "Rare classes drawn more often (sampling) or weighted more (loss); auto weights beyond 3 to 1.",
         group="photos",
-        choices=BALANCES,
+        choices=choices.BALANCES,
     )
     views: int | None = setting(
         None,
@@ -257,14 +249,14 @@ class TrainConfig:
         "Keep activations",
         "Keep what frozen stages computed for all epochs; auto weighs time and disk.",
         group="machine",
-        choices=CACHES,
+        choices=choices.CACHES,
     )
     batchnorm: str = setting(
         "auto",
         "BatchNorm statistics",
         "keep the source's averages in unfrozen stages, or adapt them to your photos; auto keeps pretrained ones.",
         group="source",
-        choices=BATCHNORMS,
+        choices=choices.BATCHNORMS,
     )
     image_size: int | None = setting(
         None,
@@ -287,7 +279,7 @@ class TrainConfig:
         "Start from the source",
         "copy the source weights, average them with random ones, or start from scratch.",
         group="source",
-        choices=STARTS,
+        choices=choices.STARTS,
     )
     alpha: float = setting(
         0.5,
@@ -332,11 +324,19 @@ class TrainConfig:
     teacher: str = setting(
         "",
         "Teacher",
-        "A network whose features are imitated beside the labels, `backbone:NAME` or `run:NAME`; empty: none.",
+        "A network that is imitated beside the labels, `backbone:NAME` or `run:NAME`; empty: none.",
         group="source",
     )
     imitation: float = setting(
-        1.0, "Imitation", "Weight of imitation against the labels' 1.", group="source", low=0.0, high=100.0
+        1.0, "Imitate features", "Weight against the labels' 1; 0: none.", group="source", low=0.0, high=100.0
+    )
+    soft_labels: float = setting(
+        0.0,
+        "Imitate answers",
+        "Share of the labels that a teacher `run:NAME` for the same classes gives; 0: none.",
+        group="source",
+        low=0.0,
+        high=1.0,
     )
     blockwise_epochs: int = setting(
         0,
@@ -365,7 +365,7 @@ class TrainConfig:
         "Precision",
         "bf16 is faster where the device is good at it; auto decides.",
         group="machine",
-        choices=PRECISIONS,
+        choices=choices.PRECISIONS,
     )
 
     def __post_init__(self) -> None:

@@ -88,12 +88,22 @@ def _check_teacher(config: TrainConfig) -> None:
             f"A teacher is for a network that is trained as a whole, but recipe '{config.recipe}' was asked for.",
             "Recipes with a teacher: full, scratch, pretrain.",
         )
+    if config.soft_labels and not config.teacher:
+        raise UsageError(
+            "A share of the labels is to be a teacher's answers, but no teacher was named.",
+            remedy="Name a run on the same photos as the teacher (run:NAME), or set soft_labels to 0.",
+        )
+    if config.teacher and not (config.soft_labels or config.imitation):
+        raise UsageError(
+            "There is a teacher, but neither its features nor its answers are imitated.",
+            remedy="Raise imitation or soft_labels, or leave out the teacher.",
+        )
     if not config.blockwise_epochs:
         return
-    if not config.teacher:
+    if not (config.teacher and config.imitation):
         raise UsageError(
             f"{config.blockwise_epochs} block-wise epochs were asked for, but no teacher whose blocks are imitated.",
-            remedy="Name a teacher with the same blocks, or leave the block-wise epochs out.",
+            remedy="Name a teacher with the same blocks and imitate its features, or leave the block-wise epochs out.",
         )
     if config.l2_sp or config.feature_distance or config.bss:
         raise UsageError(
@@ -161,7 +171,7 @@ def depth_settings(recipe: str | None, freeze: int | str | None) -> dict[str, An
     """The config fields that a recipe and a freezing depth, as a person gives them, stand for.
 
     Args:
-        recipe: One of :data:`tl_app.config.RECIPES`; None: what the depth implies, else the default.
+        recipe: One of :data:`tl_app.choices.RECIPES`; None: what the depth implies, else the default.
         freeze: A number of stages (also as text), ``head`` for all of them, ``none`` for none; None: the recipe
             decides.
 

@@ -200,7 +200,7 @@ def explain(
         UserError: There is no such run or class, or the photo cannot be read.
     """
     from tl_app.analysis.explaining import explain_photo
-    from tl_app.api import load_predictor
+    from tl_app.predicting import load_predictor
 
     return explain_photo(load_predictor(run, device=device, runs_dir=runs_dir), photo, label)
 
@@ -231,8 +231,8 @@ def explain_files(
         UserError: There is no such run or class, or the folder cannot be written.
     """
     from tl_app.analysis.explaining import explain_photo, number_of
-    from tl_app.api import load_predictor
     from tl_app.data.sources import photo_files
+    from tl_app.predicting import load_predictor
 
     predictor = load_predictor(run, device=device, runs_dir=runs_dir)
     if label is not None:

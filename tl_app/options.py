@@ -43,14 +43,18 @@ Data = Annotated[str, typer.Argument(metavar="DATA", help=help_of("data"))]
 Device = Annotated[str, typer.Option(help=help_of("device"))]
 
 
-def train_signature(without: tuple[str, ...]) -> signatures.Signature:
+def train_signature(
+    without: tuple[str, ...], first: tuple[str, Any] = ("data", Data)
+) -> signatures.Signature:
     """The parameters of a command that trains: one option per config field, so that the two cannot drift apart.
 
     Args:
         without: Fields and options that the command does not have.
+        first: Name and type of its argument.
     """
     keyword = signatures.Parameter.KEYWORD_ONLY
-    parameters = [signatures.Parameter("data", signatures.Parameter.POSITIONAL_OR_KEYWORD, annotation=Data)]
+    name, kind = first
+    parameters = [signatures.Parameter(name, signatures.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind)]
     for spec in dataclasses.fields(TrainConfig):
         if spec.name == "data" or spec.name in without:
             continue

@@ -74,7 +74,7 @@ class Predictor:
         source: Where it comes from, for people: a run's name, or backbone and weights.
         device: Where to compute.
         precision: Of forward passes.
-        flip: One of ``config.FLIPS``: the mirror images that still mean the same.
+        flip: One of ``choices.FLIPS``: the mirror images that still mean the same.
         trust: What logits are divided by, and the confidence of sure answers.
         known: Training photos that new ones are compared with.
     """
@@ -247,11 +247,16 @@ def answering_precision(asked: str, device: torch.device) -> torch.dtype:
     return resolve_precision("fp32" if asked == "auto" and device.type == "cpu" else asked, device)
 
 
+def model_of(info: RunInfo) -> str | None:
+    """Names a run's best model; another name means another model. None when there is none yet."""
+    return checkpoints.model_id(info.path / "checkpoints")
+
+
 def state_of(info: RunInfo) -> tuple[str, ...]:
     """What a loaded run depends on; where that has changed, load it again."""
     files = (info.path / ANALYSIS / name for name in (calibration.FILE, familiar.FILE))
     times = (str(file.stat().st_mtime_ns) if file.is_file() else "" for file in files)
-    return (checkpoints.model_id(info.path / "checkpoints") or "", *times)
+    return (model_of(info) or "", *times)
 
 
 def load_run(info: RunInfo, device: str = "auto", precision: str | None = None) -> Predictor:
@@ -275,7 +280,7 @@ def load_run(info: RunInfo, device: str = "auto", precision: str | None = None) 
     preprocessing, target = Preprocessing.from_dict(info.preprocessing), resolve_device(device)
     asked = answering_precision(precision or info.config.precision, target)
     source, flip = f"run {info.name}", info.config.flip
-    analysis, model = info.path / ANALYSIS, checkpoints.model_id(info.path / "checkpoints") or ""
+    analysis, model = info.path / ANALYSIS, model_of(info) or ""
     return Predictor(
         network,
         preprocessing,

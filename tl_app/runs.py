@@ -159,15 +159,7 @@ def create_run(
     """
     _remove_leftovers(runs_dir)
     automatic = name is None
-    name = (
-        name
-        or f"{_slug(Path(config.data).stem)}-{config.backbone}-{config.recipe}-{time.strftime('%m%d-%H%M%S')}"
-    )
-    if not _NAME.fullmatch(name) or name.endswith((".", " ")):
-        raise UsageError(
-            f"'{name}' cannot be the name of a run.",
-            "Up to 100 letters, digits, spaces and . _ - + = @, beginning with a letter or digit.",
-        )
+    name = _allowed(name) if name is not None else _made_up(config)
     temporary = runs_dir / f".creating-{uuid.uuid4().hex}"
     try:
         (temporary / "checkpoints").mkdir(parents=True)
@@ -196,6 +188,20 @@ def create_run(
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _made_up(config: TrainConfig) -> str:
+    """A name for a run, of photos, backbone, recipe and time."""
+    return f"{_slug(Path(config.data).stem)}-{config.backbone}-{config.recipe}-{time.strftime('%m%d-%H%M%S')}"
+
+
+def _allowed(name: str) -> str:
+    if not _NAME.fullmatch(name) or name.endswith((".", " ")):
+        raise UsageError(
+            f"'{name}' cannot be the name of a run.",
+            "Up to 100 letters, digits, spaces and . _ - + = @, beginning with a letter or digit.",
+        )
+    return name
 
 
 def _remove_leftovers(runs_dir: Path) -> None:

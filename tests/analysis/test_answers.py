@@ -21,7 +21,7 @@ from tl_app.errors import DataError, UsageError
 from tl_app.evaluation import evaluate_run
 from tl_app.files import write_atomically
 from tl_app.jobs import Worker
-from tl_app.predictor import load_run
+from tl_app.predictor import load_run, model_of
 from tl_app.runs import RunInfo
 
 
@@ -116,7 +116,7 @@ def test_what_was_answered_outlives_the_photos(run: RunInfo, photos: Path, tmp_p
 def test_thousands_of_answers_open_at_once(run: RunInfo) -> None:
     """10,000 photos of 1,000 classes are read without a copy of their figures: they are mapped."""
     photos = labelled(run, None, "val")
-    model = kept.checkpoints.model_id(run.path / "checkpoints")
+    model = model_of(run)
     assert model is not None
     many = Answers(
         run.classes,

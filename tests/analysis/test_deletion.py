@@ -7,8 +7,9 @@ from torch import Tensor
 
 from tl_app.analysis.deletion import deletion
 from tl_app.analysis.saliency import saliency
-from tl_app.api import load_predictor, train
+from tl_app.api import train
 from tl_app.data.sources import sample_data
+from tl_app.predicting import load_predictor
 
 
 def _bright(photos: Tensor) -> Tensor:

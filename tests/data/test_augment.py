@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
 from tl_app.backbones.staged import GENERATOR_LOCK
-from tl_app.config import AUGMENTATIONS
+from tl_app.choices import AUGMENTATIONS
 from tl_app.data import augment, policies
 from tl_app.data.augment import Augmentation
 from tl_app.data.opencv import opencv

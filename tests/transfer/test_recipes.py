@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tl_app.config import RECIPES, SCHEDULES, TrainConfig
+from tl_app.choices import RECIPES, SCHEDULES
+from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
 from tl_app.transfer.recipes import Phase, default_depth, plan, resolve
 from tl_app.transfer.schedules import lr_factor
@@ -65,7 +66,7 @@ def test_a_probe_comes_before_fine_tuning_and_is_not_driven_to_the_end() -> None
     probe, tuned = phases_of(recipe="lp-ft", epochs=10)
     assert (probe.frozen_stages, probe.epochs) == (8, 1) and (tuned.frozen_stages, tuned.epochs) == (0, 9)
     full = phase_of(recipe="full")
-    assert probe.lr_head == tuned.lr_head == full.lr_head < phase_of(recipe="head").lr_head
+    assert tuned.lr_head < probe.lr_head == full.lr_head < phase_of(recipe="head").lr_head
     assert full.lr_backbone < tuned.lr_backbone < tuned.lr_head
     assert phases_of(recipe="lp-ft", freeze=5)[1].frozen_stages == 5
     assert [phase.epochs for phase in phases_of(recipe="lp-ft", epochs=2)] == [1, 1]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tl_app.config import SCHEDULES
+from tl_app.choices import SCHEDULES
 from tl_app.transfer.schedules import lr_factor
 
 STEPS = 200

@@ -200,7 +200,7 @@ def test_another_model_explains_nothing_of_this_one(
     work: Workspace, shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work.predictor("run", "three")
-    monkeypatch.setattr("tl_app.analysis.examined.model_of", lambda info: "a better one")
+    monkeypatch.setattr("tl_app.predictor.model_of", lambda info: "a better one")
     with pytest.raises(gr.Error, match="better model by now"):
         photo_card.Acts(work).explain(shown, (shown, 3), "class 0001", "")
     with pytest.raises(gr.Error, match="better model by now"):

@@ -24,11 +24,10 @@ from safetensors.torch import save
 from tl_app.analysis.labelled import Labelled, labelled, open_photos
 from tl_app.data.index import relocate
 from tl_app.data.store import PhotoStore
-from tl_app.engine import checkpoints
 from tl_app.engine.batches import Item, eval_batches
 from tl_app.errors import DataError
 from tl_app.files import write_atomically
-from tl_app.predictor import Predictor, load_run
+from tl_app.predictor import Predictor, load_run, model_of
 from tl_app.runs import ANALYSIS, RunInfo
 
 _FORMAT = 1
@@ -54,7 +53,7 @@ class Answers:
         features: float16 (N, D), pooled, in front of the head.
         split: ``train``, ``val``, ``test`` or ``all``.
         left_out: Photos that could not be used, with the reason.
-        model: Which best model they are of, as :func:`tl_app.engine.checkpoints.model_id` has it.
+        model: Which best model they are of, as :func:`tl_app.predictor.model_of` has it.
     """
 
     classes: tuple[str, ...]
@@ -92,14 +91,14 @@ def answers_of(
         UserError: There is no such split, no model yet, classes are not the run's, or photos are gone.
     """
     photos = labelled(info, data, split)
-    if photos.own and (model := checkpoints.model_id(info.path / "checkpoints")):
+    if photos.own and (model := model_of(info)):
         kept = _read(info, photos, model)
         if kept is not None:
             return kept
     while True:
-        model = checkpoints.model_id(info.path / "checkpoints")
+        model = model_of(info)
         predictor = load_run(info, device)
-        if checkpoints.model_id(info.path / "checkpoints") == model:  # else a better one came in between
+        if model_of(info) == model:  # else a better one came in between
             break
     assert model is not None
     answers = dataclasses.replace(computed(predictor, info, photos, on_progress), model=model)

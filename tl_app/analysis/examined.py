@@ -15,7 +15,7 @@ from tl_app.analysis.learned import learned_from
 from tl_app.analysis.metrics import Confidence, Metrics, confidence_of, measured
 from tl_app.analysis.mistakes import Judged, judged
 from tl_app.data.index import DatasetIndex
-from tl_app.engine import checkpoints
+from tl_app.predictor import model_of
 from tl_app.runs import ANALYSIS, RunInfo
 
 Report = Callable[[int, int], None]
@@ -93,11 +93,6 @@ def _known(info: RunInfo, answers: Answers) -> int:
     own = DatasetIndex.read_manifest(info.path / "manifest.csv")
     chosen_by = {photo.content_hash for photo in own.used("val")}
     return len(set(answers.contents) & (learned_from(info) | chosen_by))
-
-
-def model_of(info: RunInfo) -> str | None:
-    """Names a run's best model; another name means another model. None when there is none yet."""
-    return checkpoints.model_id(info.path / "checkpoints")
 
 
 def kept_answers(info: RunInfo, split: str, on_progress: Report | None = None) -> Answers:

@@ -19,10 +19,9 @@ from tl_app.analysis.calibration import Calibration, calibrated
 from tl_app.analysis.familiar import Familiar, familiar_with, spread_evenly
 from tl_app.analysis.labelled import Labelled, labelled, open_photos
 from tl_app.data.preprocessing import Preprocessing
-from tl_app.engine import checkpoints
 from tl_app.engine.kept import kept_activations
 from tl_app.errors import DataError
-from tl_app.predictor import load_run
+from tl_app.predictor import load_run, model_of
 from tl_app.runs import ANALYSIS, RunInfo
 
 
@@ -66,7 +65,7 @@ def judged_by_training(info: RunInfo, on_progress: Report) -> Trust:
     store, items, failed = open_photos(val.index, val.photos, preprocessing, info.classes)
     some = _some(info)
     train = open_photos(some.index, some.photos, preprocessing, info.classes)[1]
-    model = checkpoints.model_id(info.path / "checkpoints")
+    model = model_of(info)
     assert model is not None
     kept = kept_activations(
         info.config, len(info.classes), info.path / "checkpoints", store, [*items, *train]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from tl_app.config import AUGMENTATIONS
+from tl_app.choices import AUGMENTATIONS
 from tl_app.data import policies
 from tl_app.data.opencv import opencv
 from tl_app.data.pixels import from_rows, middle, resized, to_rows
@@ -32,8 +32,8 @@ class Augmentation:
     """How training photos are varied.
 
     Attributes:
-        level: One of ``config.AUGMENTATIONS``; with ``none`` the others have no effect.
-        flip: One of ``config.FLIPS``: about which axes half of the views are mirrored.
+        level: One of ``choices.AUGMENTATIONS``; with ``none`` the others have no effect.
+        flip: One of ``choices.FLIPS``: about which axes half of the views are mirrored.
         rotation: Largest turn to either side, in degrees.
         erasing: Share of views with a blank rectangle, 0 to 1.
 

@@ -18,7 +18,7 @@ def views(image: Tensor, size: int, flip: str) -> list[Tensor]:
     Args:
         image: uint8, (3, h, w).
         size: Side of each view, in pixels.
-        flip: One of ``config.FLIPS``: the mirror images that still mean the same.
+        flip: One of ``choices.FLIPS``: the mirror images that still mean the same.
 
     Returns:
         As many as :func:`count` says, each uint8 (3, size, size); a photo smaller than that has no corners.

@@ -6,27 +6,29 @@ Knows nothing of batches, optimisers or files.
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 
 from tl_app.backbones.staged import StagedNetwork
 from tl_app.engine import checkpoints
 from tl_app.engine.epoch import Training
 from tl_app.engine.penalties import Penalised, Strengths
 from tl_app.engine.step import Objective, classify
-from tl_app.engine.teacher import imitate, imitate_blocks, imitation_of, open_teacher
+from tl_app.engine.teacher import follow, imitate, imitate_blocks, imitation_of, open_teacher
 from tl_app.events import Event, Notice
 from tl_app.transfer import regularisers
 from tl_app.transfer.recipes import Phase
 
 
-def meet_teacher(training: Training) -> Generator[Event, None, None]:
+def meet_teacher(training: Training, classes: Sequence[str]) -> Generator[Event, None, None]:
     """Opens the teacher; a run without a checkpoint gets its map to the teacher's features here."""
     config, device, photos = training.config, training.device, training.photos
-    preprocessing = photos.store.preprocessing
-    training.teacher = yield from open_teacher(config.teacher, preprocessing, device, training.stop)
+    answering = classes if config.soft_labels else ()
+    training.teacher = yield from open_teacher(
+        config.teacher, photos.store.preprocessing, device, training.stop, answering
+    )
     if config.blockwise_epochs:
         training.teacher.check_blocks(training.network)
-    if training.imitation is None:
+    if training.imitation is None and config.imitation:
         found = imitation_of(training.network, training.teacher, photos, config.seed)
         training.imitation = found.to(device)
 
@@ -79,7 +81,16 @@ def _source(training: Training) -> StagedNetwork:
 
 
 def _learnt(training: Training, phase: Phase) -> Objective:
-    """The labels' loss, or that and the distance to the teacher."""
+    """The labels' loss, and the distances to the teacher's features and answers."""
+    config, teacher = training.config, training.teacher
+    objective = _imitated(training, phase)
+    if teacher is None or not config.soft_labels or phase.blockwise:
+        return objective
+    return follow(objective, teacher, share=config.soft_labels, label_loss=training.label_loss)
+
+
+def _imitated(training: Training, phase: Phase) -> Objective:
+    """The labels' loss, or that and the distance to the teacher's features."""
     if training.teacher is None or training.imitation is None:
         assert training.suffix is not None
         return classify(training.suffix, training.precision, training.label_loss)

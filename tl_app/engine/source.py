@@ -5,7 +5,7 @@ Knows nothing of epochs, or of how the target model is trained from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,10 +72,36 @@ class Source:
                 remedy="Choose head 'mlp', or other weights.",
             )
 
-    def load(self, network: StagedNetwork) -> list[Notice]:
+    def check_answers(self, classes: Sequence[str], image_size: int) -> None:
+        """Whether the network answers with these classes, for photos of that size.
+
+        Raises:
+            UsageError: It does not.
+        """
+        if self.run is None:
+            raise UsageError(
+                f"{self.backbone} with its published weights answers with the classes of its source task.",
+                "Answers are imitated of a run on the same photos.",
+                "Name such a teacher, run:NAME, or imitate features alone (--soft-labels 0).",
+            )
+        info = runs.open_run(self.run, Path())
+        if list(info.classes) != list(classes):
+            raise UsageError(
+                f"Run '{info.name}' answers with other classes ({_some(info.classes)}) than your photos have "
+                f"({_some(classes)}).",
+                "The answers of a teacher are imitated where both are the same.",
+                "Choose the photos that it was trained on, or another teacher.",
+            )
+        if self.preprocessing.crop != image_size:
+            raise UsageError(
+                f"Run '{info.name}' answers for photos of {self.preprocessing.crop} pixels, not of {image_size}.",
+                remedy=f"Set the image size to {self.preprocessing.crop}.",
+            )
+
+    def load(self, network: StagedNetwork, *, head: bool = False) -> list[Notice]:
         """Fills a network that :meth:`network` built; returns what to know of the weights.
 
-        The head of a run stays random: it is for other classes, or for photos of another size.
+        Without ``head`` that of a run stays random: it is for other classes, or for photos of another size.
 
         Raises:
             ResourceError: The file is damaged.
@@ -84,7 +110,7 @@ class Source:
         notices: list[Notice] = []
         if self.choice is not None:
             pretrained.load_pretrained(network, self.choice, on_notice=notices.append)
-        elif self.run is None or not checkpoints.load_best(self.run / "checkpoints", network, head=False):
+        elif self.run is None or not checkpoints.load_best(self.run / "checkpoints", network, head=head):
             raise UsageError(f"There is no model in {self.run}.", remedy="Choose another run to start from.")
         return notices
 
@@ -195,3 +221,7 @@ def _of_run(text: str) -> Source:
         head=head,
         run=info.path,
     )
+
+
+def _some(classes: Sequence[str]) -> str:
+    return ", ".join(classes[:5]) + (", …" if len(classes) > 5 else "")

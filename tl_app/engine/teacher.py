@@ -1,4 +1,4 @@
-"""The teacher of a training: another network whose features are imitated on the same augmented photos.
+"""The teacher of a training: another network whose features or answers are imitated on the same augmented photos.
 
 Knows nothing of epochs or optimisers.
 """
@@ -6,7 +6,7 @@ Knows nothing of epochs or optimisers.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from tl_app.engine.inputs import Photos
 from tl_app.engine.step import Objective
 from tl_app.errors import UsageError
 from tl_app.events import Event
-from tl_app.transfer.distillation import Imitation, pairs
+from tl_app.transfer.distillation import Imitation, answers_apart, pairs
 from tl_app.transfer.losses import CROSS_ENTROPY, LabelLoss
 
 _CALIBRATED = 256  # photos that the scale of the teacher's activations is measured on
@@ -48,6 +48,7 @@ class Teacher:
         network.requires_grad_(False).eval()
         move(network, device)
         self.blocks = [folded(block) for block in blocks_of(network)]
+        self._head = network.head
         self._preprocessing, self._device = preprocessing, device
         self.strides = self._strides()
 
@@ -55,6 +56,12 @@ class Teacher:
         """Uint8 (B, 3, S, S) to the activations of each block; ordinary tensors, which a backward pass may keep."""
         with torch.no_grad():
             return activations(self.blocks, to_input(photos, self._preprocessing, self._device))
+
+    def answers(self, photos: Tensor) -> Tensor:
+        """Uint8 (B, 3, S, S) to the logits of its own head, float32 (B, C)."""
+        with torch.no_grad():
+            logits: Tensor = self._head(self(photos)[-1])
+        return logits.float()
 
     def check_blocks(self, network: StagedNetwork) -> None:
         """Whether each block of a student can be fed with what the teacher's block before it gives.
@@ -88,7 +95,11 @@ class Teacher:
 
 
 def open_teacher(
-    name: str, preprocessing: Preprocessing, device: torch.device, stop: Callable[[], bool]
+    name: str,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    stop: Callable[[], bool],
+    classes: Sequence[str] = (),
 ) -> Generator[Event, None, Teacher]:
     """The teacher that a setting names.
 
@@ -97,16 +108,19 @@ def open_teacher(
         preprocessing: Of the student; the teacher keeps its own mean and deviation.
         device: Where to compute.
         stop: Asked while weights are downloaded.
+        classes: Those that it must answer with, in order; none where only its features are asked for.
 
     Raises:
-        UserError: There is no such network, or its weights cannot be had.
+        UserError: There is no such network, its weights cannot be had, or it answers with other classes.
         Interrupted: ``stop`` said so.
     """
     start = source.named(name)
     yield from source.fetched(start, stop)
     own = dataclasses.replace(start.preprocessing, resize=preprocessing.resize, crop=preprocessing.crop)
+    if classes:
+        start.check_answers(classes, own.crop)
     network = start.network(own.crop)
-    yield from start.load(network)
+    yield from start.load(network, head=bool(classes))
     return Teacher(network, own, device)
 
 
@@ -153,6 +167,17 @@ def imitate(
         return loss + weight * distance.sum(), logits
 
     return objective
+
+
+def follow(objective: Objective, teacher: Teacher, *, share: float, label_loss: LabelLoss) -> Objective:
+    """An objective in which ``share`` of the labels' loss gives way to the distance to the teacher's answers."""
+
+    def followed(rows: Tensor, boundary: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        loss, logits = objective(rows, boundary, labels)
+        apart = answers_apart(logits, teacher.answers(rows))
+        return loss + share * (apart - label_loss(logits, labels)), logits
+
+    return followed
 
 
 def imitate_blocks(

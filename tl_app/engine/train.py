@@ -151,7 +151,7 @@ def _set_up(
     )
     training.label_loss, training.balanced = yield from label_loss_of(training)
     if config.teacher:
-        yield from meet_teacher(training)
+        yield from meet_teacher(training, index.classes)
     if position is None:
         yield from unused(training)
         yield save(training)

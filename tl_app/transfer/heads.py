@@ -42,10 +42,10 @@ class Head:
     """What a head looks like.
 
     Attributes:
-        kind: One of ``config.HEADS``.
+        kind: One of ``choices.HEADS``.
         hidden: Width of an mlp's hidden layer.
         dropout: Share of it that a training step leaves out.
-        pooling: One of ``config.POOLINGS``.
+        pooling: One of ``choices.POOLINGS``.
         fusion: What is put side by side in front of it; None for the last stage's features alone.
     """
 

@@ -62,7 +62,7 @@ def balance_of(asked: str, counts: Sequence[int]) -> tuple[str, str]:
     """What class balance a training gets.
 
     Args:
-        asked: One of ``config.BALANCES``.
+        asked: One of ``choices.BALANCES``.
         counts: Training photos of each class, each at least 1.
 
     Returns:

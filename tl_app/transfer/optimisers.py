@@ -35,7 +35,7 @@ def build_optimizer(
     Biases and normalisation weights (one dimension or none) get no weight decay, as in most published recipes.
 
     Args:
-        name: One of ``config.OPTIMIZERS``.
+        name: One of ``choices.OPTIMIZERS``.
         net: The whole network; frozen parameters already marked.
         head: The part of it that gets ``lr_head``.
         lr_head: Base rate of the head.

@@ -25,7 +25,7 @@ def lr_factor(
     """What the base learning rate is multiplied with at one step.
 
     Args:
-        schedule: One of ``config.SCHEDULES``.
+        schedule: One of ``choices.SCHEDULES``.
         step: Counted from 0 within the phase.
         total_steps: Steps of the phase.
         warmup: Share of those in which the rate rises, below 1; None for what the schedule usually has.

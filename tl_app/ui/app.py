@@ -1,4 +1,4 @@
-"""The app as a whole: the five tabs, what one tab does to another, the clock, and the server around it."""
+"""The app as a whole: the six tabs, what one tab does to another, the clock, and the server around it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tl_app.errors import ResourceError
 from tl_app.ui import (
     data_tab,
     diagnosis_card,
+    export_tab,
     first_answer,
     loading,
     open_model,
@@ -26,6 +27,7 @@ from tl_app.ui import (
     rate_card,
     results_tab,
     runs_tab,
+    smaller_card,
     storage,
     theme,
     train_tab,
@@ -34,6 +36,7 @@ from tl_app.ui import (
 )
 from tl_app.ui.blocks import html
 from tl_app.ui.data_tab import DataTab
+from tl_app.ui.export_tab import ExportTab
 from tl_app.ui.results_tab import ResultsTab
 from tl_app.ui.runs_tab import RunsTab
 from tl_app.ui.storage import Storage
@@ -55,6 +58,7 @@ _TITLES = {
     **try_tab.TITLES,
     **runs_tab.TITLES,
     **worth_card.TITLES,
+    **export_tab.TITLES,
     **storage.TITLES,
 }
 
@@ -159,6 +163,8 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
                 stored = runs_tab.build(work)
                 weighing = worth_card.lay_out()
                 kept = storage.build()
+            with gr.Tab("Export", id="export") as export_page:
+                exports = export_tab.build(work, [export_page.select])
         _explain_buttons()
         clock = gr.Timer(_TICK_SECONDS)
         _wire_photos(data, train, tabs)
@@ -169,6 +175,7 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
         _wire_results(train, results, stored, tabs)
         _wire_runs(data, train, stored, kept, tabs, runs_page)
         _wire_remedies(data, train, stored, tabs)
+        _wire_exports(data, train, exports, stored, tabs)
         study = worth_card.bind(weighing, work, data.source, train.settings.form)
         runs_page.select(study.draw, None, weighing.shown, queue=False, show_progress="hidden")
     for event in (
@@ -325,6 +332,23 @@ def _wire_remedies(data: DataTab, train: TrainTab, stored: RunsTab, tabs: gr.Tab
     asked = [stored.open_name, data.source]
     filled = stored.diagnosis.select(fill, asked, train.settings.all, show_progress="hidden")
     filled.success(_go_to("train"), None, tabs, queue=False, show_progress="hidden")
+
+
+def _wire_exports(data: DataTab, train: TrainTab, exports: ExportTab, stored: RunsTab, tabs: gr.Tabs) -> None:
+    """From the list of runs to its exports, and from a run to the form for a smaller copy of it."""
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+    listed = stored.export.click(exports.acts.point_at, stored.open_name, exports.run, **quiet)
+    listed.success(_go_to("export"), None, tabs, **quiet)
+
+    @toasts
+    def fill(run: str | None, backbone: str | None) -> tuple[Any, ...]:
+        return smaller_card.fill(train.acts.work, run, backbone)
+
+    smaller = exports.smaller
+    filled = smaller.fill.click(
+        fill, [exports.run, smaller.backbone], train.settings.all, show_progress="hidden"
+    )
+    filled.success(_go_to("train"), None, tabs, **quiet)
 
 
 def _skips(outputs: list[Any]) -> list[Any]:

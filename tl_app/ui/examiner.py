@@ -160,7 +160,7 @@ class Examiner:
         """Whether there is a better model by now, or another run of that name."""
         if known.result is None:
             return False
-        from tl_app.analysis.examined import model_of
+        from tl_app.predictor import model_of
 
         before = known.result
         return (before.info.created, before.model) != (info.created, model_of(info))

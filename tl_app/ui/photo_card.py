@@ -223,7 +223,7 @@ def predictor_of(work: Workspace, shown: Shown) -> Predictor:
         UserError: The run is gone, or has another model by now.
     """
     found = work.predictor("run", shown[0])
-    from tl_app.analysis.examined import model_of
+    from tl_app.predictor import model_of
 
     if model_of(runs.open_run(shown[0], work.runs_dir)) != shown[2]:
         raise UsageError(f"Run '{shown[0]}' has a better model by now.", remedy="Press Look again.")

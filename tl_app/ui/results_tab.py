@@ -7,11 +7,19 @@ from typing import Any
 
 import gradio as gr
 
-from tl_app import runs, words
 from tl_app.data.index import DatasetIndex
-from tl_app.errors import UsageError, UserError
+from tl_app.errors import UserError
 from tl_app.runs import RunInfo
-from tl_app.ui import confusion_card, figures_card, map_card, markup, mistakes_card, photo_card, report_button
+from tl_app.ui import (
+    confusion_card,
+    figures_card,
+    finished,
+    map_card,
+    markup,
+    mistakes_card,
+    photo_card,
+    report_button,
+)
 from tl_app.ui.blocks import html
 from tl_app.ui.confusion_card import ConfusionCard
 from tl_app.ui.examiner import Shown, Standing
@@ -171,13 +179,7 @@ class Acts:
         Raises:
             UsageError: It has no model yet.
         """
-        found = usable_runs(self.work)
-        if run not in [info.name for info in found]:
-            raise UsageError(
-                f"Run '{run}' has no finished epoch yet." if run else "No run is open.",
-                remedy="Its results are there after the first epoch.",
-            )
-        return gr.update(choices=[(_run_text(info), info.name) for info in found], value=run)
+        return finished.pointed_at(self.work, run, "Its results are")
 
     def tick(self, asked: Asked, shares: bool, order: str) -> tuple[Any, ...]:
         """Twice a second while a run is examined."""
@@ -189,18 +191,17 @@ class Acts:
     def _list(
         self, run: str | None, split: str, shown: Shown | None, shares: bool, order: str
     ) -> tuple[Any, ...]:
-        found = usable_runs(self.work)
+        found = finished.usable_runs(self.work)
         names = [info.name for info in found]
         name = run if run in names else (names[0] if names else "")
-        choices = [(_run_text(info), info.name) for info in found]
-        listed = _offered(choices, run, name or None)
+        listed = finished.offered(finished.choices(found), run, name or None)
         if not name:
             hidden = gr.update(visible=False)
             empty = (None, None, gr.Timer(active=False), markup.hint(_EMPTY), hidden, *_no_cards())
             return listed, gr.skip(), *empty
         splits = splits_of(found[names.index(name)])
         before, split = split, split if split in splits else splits[0]
-        offered = _offered([(_SPLITS[each], each) for each in splits], before, split)
+        offered = finished.offered([(_SPLITS[each], each) for each in splits], before, split)
         return listed, offered, *self._drawn(name, split, shown, shares, order)
 
     def _drawn(self, run: str, split: str, shown: Shown | None, shares: bool, order: str) -> tuple[Any, ...]:
@@ -261,13 +262,6 @@ def _line(standing: Standing) -> str:
     return ""
 
 
-def usable_runs(work: Workspace) -> list[RunInfo]:
-    """Runs with a model, newest first; one that is being trained comes last, since it may still change."""
-    found = [info for info in runs.list_runs(work.runs_dir) if info.best_epoch]
-    found.sort(key=lambda info: info.is_running)
-    return found
-
-
 def splits_of(info: RunInfo) -> list[str]:
     """The splits a run has photos in, the one to look at first in front."""
     try:
@@ -275,16 +269,6 @@ def splits_of(info: RunInfo) -> list[str]:
     except UserError:  # asking for its answers says what is wrong with it
         used = {"val"}
     return [split for split in _SPLITS if split in used]
-
-
-def _run_text(info: RunInfo) -> str:
-    state = " · being trained" if info.is_running else ""
-    return f"{info.name} · {words.percent(info.val_accuracy)} · {len(info.classes)} classes{state}"
-
-
-def _offered(choices: list[tuple[str, str]], chosen: str | None, kept: str | None) -> Any:
-    """Choices as they are now; the value only when it is another, else it would undo what was chosen meanwhile."""
-    return gr.update(choices=choices) if kept == chosen else gr.update(choices=choices, value=kept)
 
 
 def _no_cards() -> list[Any]:

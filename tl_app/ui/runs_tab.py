@@ -37,6 +37,7 @@ _HEADERS = ("Name", "State", "Accuracy", "Photos", "Backbone", "Recipe", "When")
 TITLES = {
     "tl-use-run": "Opens the Try it tab with this run's best model.",
     "tl-run-results": "Opens the Results tab: this run's figures, mistakes and confused classes.",
+    "tl-run-export": "Opens the Export tab: this run as files for other programs, each checked.",
     "tl-resume-run": "Goes on from the last checkpoint, on the Train tab.",
     **more.titles("run"),
     "tl-csv": "Saves every step and epoch of this run as a table.",
@@ -57,6 +58,7 @@ class RunsTab:
     open_name: gr.State
     use: gr.Button
     results: gr.Button
+    export: gr.Button
     resume: gr.Button
     more: More
     diagnosis: gr.HTML
@@ -73,6 +75,7 @@ class _Parts:
     panel: gr.Column
     use: gr.Button
     results: gr.Button
+    export: gr.Button
     resume: gr.Button
     csv: gr.DownloadButton
     preset: gr.DownloadButton
@@ -135,6 +138,7 @@ def build(work: Workspace) -> RunsTab:
         open_name=parts.open_name,
         use=parts.use,
         results=parts.results,
+        export=parts.export,
         resume=parts.resume,
         more=parts.more,
         diagnosis=parts.diagnosis,
@@ -145,92 +149,80 @@ def build(work: Workspace) -> RunsTab:
 
 
 def _lay_out() -> _Parts:
-    open_name = gr.State("")
-    choice = gr.Dropdown(
+    parts: dict[str, Any] = {"open_name": gr.State("")}
+    parts["choice"] = gr.Dropdown(
         [],
         value=None,
         label="Open a run",
         info="Type to search, or click a row of the table.",
         elem_id="tl-run-choice",
     )
-    table = gr.HTML(
+    parts["table"] = gr.HTML(
         markup.hint(_EMPTY),
         label="Runs",
         js_on_load=theme.script("rows"),
         apply_default_css=False,
         elem_id="tl-runs-table",
     )
-    with gr.Column(visible=False, elem_id="tl-run-panel") as panel:
-        with gr.Row(elem_id="tl-run-buttons"):
-            use = gr.Button("Use on Try it", variant="primary", elem_id="tl-use-run", min_width=130)
-            results = gr.Button("See the results", elem_id="tl-run-results", min_width=140)
-            resume = gr.Button("Resume", elem_id="tl-resume-run", min_width=110)
-            csv = gr.DownloadButton("Download curves (CSV)", elem_id="tl-csv", min_width=190)
-            preset = gr.DownloadButton("Preset (YAML)", elem_id="tl-run-preset", min_width=130)
-            script = gr.DownloadButton("Script (Python)", elem_id="tl-run-script", min_width=130)
-            delete = gr.Button("Delete", elem_id="tl-delete", min_width=100)
-        with gr.Row(visible=False, elem_id="tl-confirm") as confirm:
-            really = gr.Button("Really delete?", variant="stop", elem_id="tl-really-delete")
-            cancel = gr.Button("Cancel", elem_id="tl-cancel-delete")
-        card = html(elem_id="tl-opened-card")
-        further = more.build("run")
-        diagnosis = diagnosis_card.lay_out()
-        curves = figure(
+    with gr.Column(visible=False, elem_id="tl-run-panel") as parts["panel"]:
+        parts |= _buttons()
+        parts["card"] = html(elem_id="tl-opened-card")
+        parts["more"] = more.build("run")
+        parts["diagnosis"] = diagnosis_card.lay_out()
+        parts["curves"] = figure(
             label="Loss and accuracy of the opened run",
             hint="This run has no steps yet.",
             elem_id="tl-opened-curves",
         )
-        notices = html(elem_id="tl-opened-notices")
-        blend = blend_panel.lay_out()
+        parts["notices"] = html(elem_id="tl-opened-notices")
+        parts["blend"] = blend_panel.lay_out()
         with gr.Row(equal_height=False):
             with gr.Column(min_width=320):
-                command = gr.Textbox(
-                    label="Command that repeats this run",
-                    info="For a terminal; the same seed on the same machine gives the same result.",
-                    lines=2,
-                    max_lines=8,
-                    interactive=False,
-                    buttons=["copy"],
-                    elem_id="tl-command",
-                )
-                python = gr.Textbox(
-                    label="The same in Python",
-                    info="A whole script, which prints the result; also for a notebook.",
-                    lines=3,
-                    max_lines=14,
-                    interactive=False,
-                    buttons=["copy"],
-                    elem_id="tl-python",
-                )
+                parts |= _repetition()
             with gr.Column(min_width=320):
-                settings = html(elem_id="tl-opened-settings")
-    compare = compare_panel.lay_out()
-    return _Parts(
-        open_name=open_name,
-        table=table,
-        choice=choice,
-        panel=panel,
-        use=use,
-        results=results,
-        resume=resume,
-        csv=csv,
-        preset=preset,
-        script=script,
-        delete=delete,
-        confirm=confirm,
-        really=really,
-        cancel=cancel,
-        card=card,
-        diagnosis=diagnosis,
-        curves=curves,
-        more=further,
-        notices=notices,
-        blend=blend,
-        compare=compare,
-        command=command,
-        python=python,
-        settings=settings,
-    )
+                parts["settings"] = html(elem_id="tl-opened-settings")
+    return _Parts(compare=compare_panel.lay_out(), **parts)
+
+
+def _buttons() -> dict[str, Any]:
+    """What can be done with the opened run."""
+    parts: dict[str, Any] = {}
+    with gr.Row(elem_id="tl-run-buttons"):
+        parts["use"] = gr.Button("Use on Try it", variant="primary", elem_id="tl-use-run", min_width=130)
+        parts["results"] = gr.Button("See the results", elem_id="tl-run-results", min_width=140)
+        parts["export"] = gr.Button("Export", elem_id="tl-run-export", min_width=110)
+        parts["resume"] = gr.Button("Resume", elem_id="tl-resume-run", min_width=110)
+        parts["csv"] = gr.DownloadButton("Download curves (CSV)", elem_id="tl-csv", min_width=190)
+        parts["preset"] = gr.DownloadButton("Preset (YAML)", elem_id="tl-run-preset", min_width=130)
+        parts["script"] = gr.DownloadButton("Script (Python)", elem_id="tl-run-script", min_width=130)
+        parts["delete"] = gr.Button("Delete", elem_id="tl-delete", min_width=100)
+    with gr.Row(visible=False, elem_id="tl-confirm") as parts["confirm"]:
+        parts["really"] = gr.Button("Really delete?", variant="stop", elem_id="tl-really-delete")
+        parts["cancel"] = gr.Button("Cancel", elem_id="tl-cancel-delete")
+    return parts
+
+
+def _repetition() -> dict[str, Any]:
+    """How to train the opened run again."""
+    shown: dict[str, Any] = {"interactive": False, "buttons": ["copy"]}
+    return {
+        "command": gr.Textbox(
+            label="Command that repeats this run",
+            info="For a terminal; the same seed on the same machine gives the same result.",
+            lines=2,
+            max_lines=8,
+            elem_id="tl-command",
+            **shown,
+        ),
+        "python": gr.Textbox(
+            label="The same in Python",
+            info="A whole script, which prints the result; also for a notebook.",
+            lines=3,
+            max_lines=14,
+            elem_id="tl-python",
+            **shown,
+        ),
+    }
 
 
 @dataclass(frozen=True)

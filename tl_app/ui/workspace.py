@@ -29,6 +29,7 @@ from tl_app.snapshot import Snapshot, snapshot_of
 from tl_app.ui import loading, manners
 from tl_app.ui.aside import Aside
 from tl_app.ui.examiner import Examiner
+from tl_app.ui.exporter import exporter
 from tl_app.ui.prober import Prober
 from tl_app.worthwhile import Study, WorthResult, result_of, study, study_of
 
@@ -73,6 +74,7 @@ class Workspace:
             so_far=result_of,
         )
         self.examiner = Examiner(self.runs_dir)
+        self.exporter = exporter()
         self._lock = threading.Lock()
         self._datasets: collections.OrderedDict[str, DatasetIndex] = collections.OrderedDict()
         self._predictors: collections.OrderedDict[tuple[str, ...], Predictor] = collections.OrderedDict()
@@ -167,7 +169,7 @@ class Workspace:
 
     def _make_way(self) -> None:
         """Stops what goes on in the background, for a training."""
-        for other in (self.prober, self.finder, self.weigher):
+        for other in (self.prober, self.finder, self.weigher, self.exporter):
             other.make_way()
 
     def _index(self, config: TrainConfig) -> DatasetIndex | None:
