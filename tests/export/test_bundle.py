@@ -4,20 +4,21 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
-import tl_app
 from tests.export import small_onnx
 from tl_app.data.decode import open_pixels
 from tl_app.errors import PhotoError, ResourceError, UsageError
 from tl_app.export import bundle
 from tl_app.export.answering import OnnxPredictor
+from tl_app.export.formats import chosen
 from tl_app.export.guarded import read_onnx
-from tl_app.runs import RunInfo
+from tl_app.export.onnx_files import onnx_answers
 
 # Runs the folder's own script with everything blocked that a fresh environment would not have.
 ASK = """
@@ -135,18 +136,21 @@ def test_a_read_me_that_a_space_reads(tmp_path: Path):
     assert "torch" not in (made / "requirements.txt").read_text()
 
 
-def test_bundle_and_page_are_formats_that_are_checked(
-    run: RunInfo, odd_photos: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("tl_app.export.check._SECONDS", 0.01)
-    rows = tl_app.export_run(run.path, ["bundle", "page"])
-    assert [row.format for row in rows] == ["onnx", "bundle", "page"]
-    assert all(row.passed and row.same == row.photos > 0 for row in rows)
-    photo = next(odd_photos.rglob("*.png"))
-    mine = tl_app.predict(run.path, photo)[0]
-    folder = run.path / "exports" / "bundle"
-    assert dict(ask(folder, "ranked", photo)["answers"][0]) == pytest.approx(dict(mine.top), abs=1e-3)
-    assert tl_app.predict(folder, photo)[0].label == mine.label
+def test_bundle_and_page_are_formats_made_of_the_onnx_export(tmp_path: Path):
+    """Checked through the network that they carry, as any other format is."""
+    (tmp_path / "exports").mkdir()
+    small_onnx.write(tmp_path / "exports" / "model.onnx")
+    photos = np.random.default_rng(0).integers(0, 256, (2, 30, 40, 3)).astype(np.uint8)
+    expected = onnx_answers(tmp_path / "exports" / "model.onnx")(photos)
+    rows = [row for row in chosen(["bundle", "page"]) if row.name != "onnx"]
+    assert [row.name for row in rows] == ["bundle", "page"] and "onnx" in rows[0].needs + rows[1].needs
+    run = SimpleNamespace(info=SimpleNamespace(path=tmp_path))
+    for row in rows:
+        assert row.write(run, tmp_path / row.file) and row.exact
+        assert np.array_equal(row.answers(tmp_path / row.file, run)(photos), expected)
+    (tmp_path / "exports" / "model.onnx").unlink()
+    with pytest.raises(ResourceError, match="cannot be read"):
+        rows[0].write(run, tmp_path / "another")
 
 
 def test_examples_are_made_anew_without_what_a_camera_wrote(tmp_path: Path):

@@ -31,7 +31,7 @@ def write_page(model: Path, page: Path) -> Path:
     """Makes the file in one step; one that is there already is replaced.
 
     Args:
-        model: An ONNX file that tl-app exported; an INT8 one makes a page of a quarter of the size.
+        model: An ONNX file that tl-app exported; an INT8 one makes a smaller page.
         page: The file to make.
 
     Returns:
