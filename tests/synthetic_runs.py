@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,7 +22,9 @@ from tl_app.engine.setup import empty_network
 from tl_app.runs import RunInfo
 
 
-def make_run(runs_dir: Path, name: str, photos: Path, *, features: int = 16, wrong: float = 0.1) -> RunInfo:
+def make_run(
+    runs_dir: Path, name: str, photos: Path, *, features: int = 16, wrong: float = 0.1, **settings: Any
+) -> RunInfo:
     """A finished run on a folder of photos whose network is random and whose answers are made up.
 
     Args:
@@ -31,10 +33,11 @@ def make_run(runs_dir: Path, name: str, photos: Path, *, features: int = 16, wro
         photos: A folder per class.
         features: How many each photo has.
         wrong: Share of the answers that are.
+        **settings: Others of the run, such as its backbone or head.
     """
     index = scan(photos)
-    config = TrainConfig(data=str(photos), backbone="mobilenet_v3_small", weights="random", image_size=64)
-    config = dataclasses.replace(config, recipe="full", freeze=0, epochs=1)
+    own = {"backbone": "mobilenet_v3_small", "recipe": "full", "freeze": 0, "epochs": 1, "image_size": 64}
+    config = TrainConfig(data=str(photos), weights="random", **(own | settings))
     network = empty_network(config, len(index.classes))
     path = runs.create_run(
         runs_dir,

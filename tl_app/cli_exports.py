@@ -19,7 +19,7 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="onnx, onnx-fp16, onnx-int8, torch, safetensors or all; may be given several times.",
+            help="onnx, onnx-fp16, onnx-int8, torch, safetensors, bundle, page or all; may be given several times.",
         ),
     ],
     out: Annotated[

@@ -242,7 +242,7 @@ class Predictor:
         return far
 
 
-def _answering_precision(asked: str, device: torch.device) -> torch.dtype:
+def answering_precision(asked: str, device: torch.device) -> torch.dtype:
     """On a CPU, ``auto`` is float32: a photo's answer is then the same alone and in company, and quick enough."""
     return resolve_precision("fp32" if asked == "auto" and device.type == "cpu" else asked, device)
 
@@ -278,7 +278,7 @@ def load_run(info: RunInfo, device: str = "auto", precision: str | None = None) 
             remedy="Let it train for at least one epoch, or resume it.",
         )
     preprocessing, target = Preprocessing.from_dict(info.preprocessing), resolve_device(device)
-    asked = _answering_precision(precision or info.config.precision, target)
+    asked = answering_precision(precision or info.config.precision, target)
     source, flip = f"run {info.name}", info.config.flip
     analysis, model = info.path / ANALYSIS, model_of(info) or ""
     return Predictor(
@@ -330,5 +330,5 @@ def load_backbone(
         )
     target = resolve_device(device)
     labels, source = pretrained.categories(choice), f"{spec.label}, {choice.label}"
-    precision = _answering_precision("auto", target)
+    precision = answering_precision("auto", target)
     return Predictor(network, choice.preprocessing, labels, source, target, precision)

@@ -108,7 +108,8 @@ function show(found, milliseconds) {
     }),
   );
   const threshold = about.sure_threshold;
-  $("doubt").hidden = threshold === null || ranked[0][1] >= threshold - 1e-6;
+  // Without a threshold no answer is sure, or nobody has measured it.
+  $("doubt").hidden = threshold === null ? !about.calibrated : ranked[0][1] >= threshold - 1e-6;
   $("took").textContent = `Computed on this device in ${Math.round(milliseconds)} ms.`;
   $("answer").hidden = false;
 }

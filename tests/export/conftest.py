@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,25 +19,48 @@ from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import checkpoints
 from tl_app.engine.checkpoints import START
 from tl_app.engine.setup import empty_network
+from tl_app.export import check
 from tl_app.runs import RunInfo
 
-FEATURES = 1024  # of mobilenet_v3_small
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast an export is matters to no test."""
+    monkeypatch.setattr(check, "_REPEATS", 2)
+
+
+@pytest.fixture(scope="session")
+def odd_photos_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes, ten photos each, from 1 : 9 strips to small squares; not to be changed."""
+    return make_odd_photos(tmp_path_factory.mktemp("photos") / "odd", 10)
 
 
 @pytest.fixture
-def odd_photos(tmp_path: Path) -> Path:
-    """Two classes, ten photos each, from 1 : 9 strips to small squares."""
-    return make_odd_photos(tmp_path / "odd", 10)
+def odd_photos(tmp_path: Path, odd_photos_once: Path) -> Path:
+    """A copy of them for one test."""
+    return Path(shutil.copytree(odd_photos_once, tmp_path / "odd"))
 
 
 @pytest.fixture
 def run(tmp_path: Path, odd_photos: Path) -> RunInfo:
-    """A finished run on those photos whose network says different things of different photos."""
-    info = make_run(tmp_path / "runs", "odd", odd_photos, features=FEATURES)
+    """A finished run on those photos, a ResNet-18 with its linear head."""
+    return make_sure_run(tmp_path / "runs", odd_photos, 512, backbone="resnet18")
+
+
+def make_sure_run(runs_dir: Path, photos: Path, features: int, **settings: Any) -> RunInfo:
+    """A finished run that was never trained, but says different things of different photos.
+
+    Args:
+        runs_dir: Where to put it.
+        photos: A folder per class.
+        features: Of its network, in front of the head.
+        **settings: Of the run.
+    """
+    info = make_run(runs_dir, "odd", photos, features=features, **settings)
     with GENERATOR_LOCK:
         torch.manual_seed(0)
         network = empty_network(info.config, len(info.classes))
-        awaken(network, Preprocessing.from_dict(info.preprocessing), sorted(odd_photos.rglob("*.png")))
+        awaken(network, Preprocessing.from_dict(info.preprocessing), sorted(photos.rglob("*.png")))
     for name in (START, checkpoints.best_name(1)):
         checkpoints.save_weights(info.path / "checkpoints" / name, checkpoints.weights(network))
     return runs.open_run(info.path, info.path.parent)
@@ -55,7 +80,7 @@ def awaken(network: StagedNetwork, steps: Preprocessing, photos: list[Path]) -> 
                 parameter.mul_(2 / logits.std(0).mean().clamp_min(1e-6))
         middle = network(pixels).mean(0)
         for parameter in network.head_parameters():
-            if parameter.ndim == 1:
+            if parameter.shape == middle.shape:
                 parameter.sub_(middle)
 
 

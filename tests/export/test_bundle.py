@@ -10,12 +10,14 @@ import pytest
 import yaml
 from PIL import Image
 
+import tl_app
 from tests.export import small_onnx
 from tl_app.data.decode import open_pixels
 from tl_app.errors import PhotoError, ResourceError, UsageError
 from tl_app.export import bundle
 from tl_app.export.answering import OnnxPredictor
 from tl_app.export.guarded import read_onnx
+from tl_app.runs import RunInfo
 
 # Runs the folder's own script with everything blocked that a fresh environment would not have.
 ASK = """
@@ -115,7 +117,11 @@ def test_its_page_has_no_api_and_a_short_queue(folder: Path):
 
 def test_a_read_me_that_a_space_reads(tmp_path: Path):
     about = small_onnx.description(
-        name='odd: "name" #1', classes=["<b>", "{{NAME}}"], licence="CC BY-NC 4.0", sure_threshold=None
+        name='odd: "name" #1',
+        classes=["<b>", "{{NAME}}"],
+        licence="CC BY-NC 4.0",
+        sure_threshold=None,
+        temperature=1,
     )
     made = bundle.write_bundle(small_onnx.write(tmp_path / "m.onnx", about), tmp_path / "bundle")
     _, front, text = (made / "README.md").read_text().split("---\n", 2)
@@ -127,6 +133,20 @@ def test_a_read_me_that_a_space_reads(tmp_path: Path):
     assert "CC BY-NC 4.0" in text and "not measured from which confidence" in text
     assert "<b>" not in text and "{{" not in text.replace("&#123;", "")
     assert "torch" not in (made / "requirements.txt").read_text()
+
+
+def test_bundle_and_page_are_formats_that_are_checked(
+    run: RunInfo, odd_photos: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tl_app.export.check._SECONDS", 0.01)
+    rows = tl_app.export_run(run.path, ["bundle", "page"])
+    assert [row.format for row in rows] == ["onnx", "bundle", "page"]
+    assert all(row.passed and row.same == row.photos > 0 for row in rows)
+    photo = next(odd_photos.rglob("*.png"))
+    mine = tl_app.predict(run.path, photo)[0]
+    folder = run.path / "exports" / "bundle"
+    assert dict(ask(folder, "ranked", photo)["answers"][0]) == pytest.approx(dict(mine.top), abs=1e-3)
+    assert tl_app.predict(folder, photo)[0].label == mine.label
 
 
 def test_examples_are_made_anew_without_what_a_camera_wrote(tmp_path: Path):

@@ -10,15 +10,20 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 import tl_app
 from tl_app.errors import ExportError, UsageError
 from tl_app.export import exporting, formats
+from tl_app.export.check import Ask
 from tl_app.export.formats import FORMATS
 from tl_app.export.kept import read_exports
 from tl_app.export.onnx_files import onnx_answers
+from tl_app.export.original import Original
 from tl_app.predictor import load_run
 from tl_app.runs import RunInfo
+
+FOLDER = next(row for row in FORMATS if row.name == "safetensors")  # the quickest one
 
 
 def test_an_onnx_file_answers_as_the_run_and_says_what_it_is(run: RunInfo, odd_photos: Path) -> None:
@@ -30,45 +35,37 @@ def test_an_onnx_file_answers_as_the_run_and_says_what_it_is(run: RunInfo, odd_p
     values = {each.key: each.value for each in model.metadata_props}
     about = json.loads(values["tl_app"])
     assert json.loads(values["labels"]) == about["classes"] == list(run.classes)
-    assert (about["kind"], about["name"], about["backbone"]) == ("onnx", "odd", "mobilenet_v3_small")
+    assert (about["kind"], about["name"], about["backbone"]) == ("onnx", "odd", "resnet18")
     assert about["preprocessing"] == run.preprocessing and about["temperature"] > 0
     assert about["metrics"]["images"] == row.photos and about["metrics"]["split"] == "val"
     assert str(odd_photos.parent) not in str(model.metadata_props) + str(model.graph.node)
     assert "stack_trace" not in str(model)
-
-
-def test_photos_of_a_size_are_answered_together(run: RunInfo) -> None:
-    (row,) = tl_app.export_run(run.path)
-    ask = onnx_answers(Path(row.file))
     several = np.random.default_rng(0).integers(0, 256, (3, 50, 70, 3), dtype=np.uint8)
-    together = ask(several)
+    together = onnx_answers(Path(row.file))(several)
     assert together.shape == (3, 2) and together.dtype == np.float32
-    assert np.allclose(together.sum(1), 1, atol=1e-5)
     predictor = load_run(run)
     steps = predictor.preprocessing
-    for photo, said in zip(several, together, strict=True):
-        wanted = predictor.probabilities(steps.center(steps.shrink(photo))[None])[0].numpy()
-        assert np.abs(said - wanted).max() < 1e-4
+    squares = torch.stack([steps.center(steps.shrink(photo)) for photo in several])
+    assert np.abs(together - predictor.probabilities(squares).numpy()).max() < 1e-4
 
 
 def test_a_broken_export_is_refused_and_an_older_good_one_stays(
     run: RunInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (good,) = tl_app.export_run(run.path)
-    before = Path(good.file).read_bytes()
+    (good,) = tl_app.export_run(run.path, "safetensors")
+    before = (Path(good.file) / "model.safetensors").stat()
 
-    def broken(path: Path, original: object) -> object:
-        ask = onnx_answers(path)
+    def broken(path: Path, original: Original) -> Ask:
+        ask = FOLDER.answers(path, original)
         return lambda photos: ask(photos)[:, ::-1]
 
-    row = dataclasses.replace(FORMATS[0], answers=broken)
-    monkeypatch.setattr(formats, "FORMATS", (row, *FORMATS[1:]))
+    monkeypatch.setattr(formats, "FORMATS", (dataclasses.replace(FOLDER, answers=broken),))
     with pytest.raises(
         ExportError, match=r"of the photo (red|blue)/\d+\.png the run says '.+' \(.+%\), the export"
     ):
-        tl_app.export_run(run.path)
-    assert Path(good.file).read_bytes() == before
-    assert sorted(path.name for path in (run.path / "exports").iterdir()) == ["exports.json", "model.onnx"]
+        tl_app.export_run(run.path, "safetensors")
+    assert (Path(good.file) / "model.safetensors").stat() == before
+    assert sorted(path.name for path in (run.path / "exports").iterdir()) == ["exports.json", "safetensors"]
     kept, refused = read_exports(run)
     assert kept.passed and not refused.passed and not refused.file and "does not answer" in refused.error
 
@@ -76,30 +73,29 @@ def test_a_broken_export_is_refused_and_an_older_good_one_stays(
 def test_one_that_never_was_good_leaves_no_file(run: RunInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "_put", lambda *_: pytest.fail("it was put in place"))
     row = dataclasses.replace(
-        FORMATS[0], answers=lambda *_: lambda photos: np.full((len(photos), 2), np.nan, np.float32)
+        FOLDER, answers=lambda *_: lambda photos: np.full((len(photos), 2), np.nan, np.float32)
     )
     monkeypatch.setattr(formats, "FORMATS", (row,))
     with pytest.raises(ExportError, match="of the photo"):
-        tl_app.export_run(run.path)
+        tl_app.export_run(run.path, "safetensors")
     assert [path.name for path in (run.path / "exports").iterdir()] == ["exports.json"]
 
 
 def test_without_its_photos_nothing_can_be_checked(run: RunInfo, odd_photos: Path, tmp_path: Path) -> None:
     tl_app.evaluate(run.path)
     shutil.rmtree(odd_photos)
-    with pytest.raises(
-        ExportError, match=r"photos of run 'odd' are gone, .* cannot|no export of it can be checked"
-    ):
-        tl_app.export_run(run.path)
-    (row,) = tl_app.export_run(run.path, unchecked=True, out=tmp_path / "copies")
+    with pytest.raises(ExportError, match="photos of run 'odd' are gone, so no export of it can be checked"):
+        tl_app.export_run(run.path, "safetensors")
+    (row,) = tl_app.export_run(run.path, "safetensors", unchecked=True, out=tmp_path / "copies")
     assert row.passed is None and row.photos == 0
-    assert Path(row.file) == tmp_path / "copies" / "model.onnx" and Path(row.file).is_file()
+    assert Path(row.file) == tmp_path / "copies" / "safetensors" and Path(row.file).is_dir()
     (kept,) = tl_app.list_exports(run.path)
     assert kept.passed is None and kept.file != row.file
 
 
 def test_a_newer_model_makes_an_export_stale(run: RunInfo) -> None:
-    tl_app.export_run(run.path)
+    tl_app.export_run(run.path, "safetensors")
+    tl_app.export_run(run.path, "safetensors")  # in the place of the first
     assert not tl_app.list_exports(run.path)[0].stale
     table = run.path / "exports" / "exports.json"
     table.write_text(table.read_text().replace("best-0001", "best-0007"))

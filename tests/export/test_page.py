@@ -133,6 +133,13 @@ def test_the_runtime_is_the_published_one():
     assert sum(path.stat().st_size for path in folder.iterdir()) < 4_500_000
 
 
+def test_the_network_in_it_can_be_taken_out(made: Path):
+    assert pages.carried_network(made) == made.with_name("model.onnx").read_bytes()
+    (made.parent / "other.html").write_text("<p>")
+    with pytest.raises(UsageError, match="no page that tl-app exported"):
+        pages.carried_network(made.parent / "other.html")
+
+
 def test_a_network_too_large_for_a_phone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     model = small_onnx.write(tmp_path / "model.onnx")
     (tmp_path / "file").touch()

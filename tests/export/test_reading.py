@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
+from safetensors.torch import save_file
 
 import tl_app
 from tests.export import small_onnx
@@ -18,7 +19,7 @@ from tl_app.errors import DataError, ResourceError, UsageError, UserError
 from tl_app.export import answering, described, guarded, reading
 from tl_app.export.bundle import write_bundle
 from tl_app.export.reading import read_export
-from tl_app.predictor import load_run
+from tl_app.predictor import Predictor, load_run
 from tl_app.runs import RunInfo
 
 
@@ -77,6 +78,60 @@ def test_a_run_answers_as_it_does_at_home(run: RunInfo, tmp_path: Path, red: Pat
         assert (found.kind, found.name, found.classes) == ("run", "mine", run.classes)
         assert found.settings is not None and found.settings.settings["image_size"] == 64
         assert found.predictor.predict([red])[0].top == expected.top
+
+
+def exported(info: RunInfo, folder: Path, **over: object) -> Path:
+    """A folder as the safetensors export makes it: torchvision's names, temperature in the last layer or not."""
+    network = load_run(info).network
+    about = small_onnx.description(
+        kind="safetensors",
+        classes=list(info.classes),
+        preprocessing=info.preprocessing,
+        config=info.config.to_dict(),
+        temperature_in_weights=False,
+    )
+    folder.mkdir()
+    tensors = {name: value.contiguous() for name, value in network.net.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"architecture": "x", "tl_app": about | over}))
+    return folder
+
+
+def test_a_safetensors_folder_is_a_whole_predictor(run: RunInfo, tmp_path: Path, red: Path):
+    found = read_export(exported(run, tmp_path / "safetensors"), "cpu")
+    assert (found.kind, found.classes) == ("safetensors", run.classes)
+    assert found.settings is not None and isinstance(found.predictor, Predictor)
+    assert found.predictor.temperature == 1.25 and found.predictor.views == 6
+    # Its own temperature in place of the run's.
+    home = load_run(run)
+    logits = home.logits(home.preprocessing.center(home.preprocessing.load(red))[None])[0]
+    assert dict(found.predictor.predict([red])[0].top) == pytest.approx(
+        dict(zip(run.classes, (logits / 1.25).softmax(0).tolist(), strict=True)), abs=1e-6
+    )
+    inside = read_export(exported(run, tmp_path / "inside", temperature_in_weights=True), "cpu")
+    assert isinstance(inside.predictor, Predictor) and inside.predictor.temperature == 1.0
+
+
+def test_a_spoilt_safetensors_folder_is_refused(run: RunInfo, tmp_path: Path):
+    folder = exported(run, tmp_path / "a", classes=["one", "two"])
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_export(folder, "cpu")
+    with pytest.raises(UsageError, match="cannot be built"):
+        read_export(exported(run, tmp_path / "b", config={"future": 1}), "cpu")
+    (folder / "config.json").write_text('{"architectures": ["ViT"]}')
+    with pytest.raises(UsageError, match="not exported by tl-app"):
+        read_export(folder, "cpu")
+    (folder / "model.safetensors").write_bytes(b"\x80\x04cos\nsystem\n")
+    (folder / "config.json").write_text(json.dumps({"tl_app": small_onnx.description()}))
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_export(folder, "cpu")
+
+
+def test_without_a_threshold_no_answer_is_sure_or_nobody_knows(tmp_path: Path, red: Path):
+    for temperature, sure in ((1.25, False), (1, None)):
+        about = small_onnx.description(sure_threshold=None, temperature=temperature)
+        found = read_export(small_onnx.write(tmp_path / "model.onnx", about))
+        assert found.predictor.predict([red])[0].sure is sure
 
 
 def test_predict_takes_a_path_to_an_export(tmp_path: Path, red: Path, capsys: pytest.CaptureFixture[str]):

@@ -16,7 +16,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 from torchvision import models
 
-from tl_app.backbones.catalogue import BackboneSpec, get_backbone
+from tl_app.backbones.catalogue import get_backbone
 from tl_app.backbones.endings import Ending, drop_hidden, keeps_hidden, stages_ending
 from tl_app.backbones.families import LAYOUTS, Layout
 from tl_app.backbones.fusion import Beside, Colours, Fusion, beside_vector, fused_stages
@@ -149,7 +149,9 @@ def build(name: str, *, num_classes: int | None = None, image_size: int | None =
     size = spec.image_size if image_size is None else image_size
     spec.check_image_size(size)
     with GENERATOR_LOCK:
-        network = StagedNetwork(models.get_model(spec.architecture, **_options(spec, size)), name, size)
+        network = StagedNetwork(
+            models.get_model(spec.architecture, **torchvision_options(spec.name, size)), name, size
+        )
     for module in network.head.modules():
         if isinstance(module, nn.Dropout):
             # In place it would write into the features, which may be a cached boundary.
@@ -336,11 +338,16 @@ def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _options(spec: BackboneSpec, size: int) -> dict[str, Any]:
-    """Keyword arguments for torchvision's builder, for an input of ``size`` pixels."""
-    options = dict(LAYOUTS[spec.family].options)
-    if spec.family == "ViT":
+def torchvision_options(name: str, size: int) -> dict[str, Any]:
+    """Keyword arguments for torchvision's builder, for an input of ``size`` pixels.
+
+    Raises:
+        UsageError: There is no such backbone.
+    """
+    family = get_backbone(name).family
+    options = dict(LAYOUTS[family].options)
+    if family == "ViT":
         options["image_size"] = size
-    elif spec.family == "MaxViT":
+    elif family == "MaxViT":
         options["input_size"] = (size, size)
     return options

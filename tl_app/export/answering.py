@@ -127,7 +127,7 @@ class OnnxPredictor:
         ranked = tuple((self.labels[index], float(found[index])) for index in order)
         label, confidence = ranked[0]
         threshold = self.about.sure_threshold
-        sure = None if threshold is None else confidence >= threshold - 1e-6
+        sure = threshold is not None and confidence >= threshold - 1e-6 if self.about.is_calibrated else None
         return Prediction(name, label, confidence, ranked, sure=sure)
 
 

@@ -25,7 +25,10 @@ MOST_EXAMPLES = 12
 _EXAMPLE_SIDE = 1024  # pixels
 _MARKUP = "\\`*_{}[]()<>#|$~"
 _NOT_SURE = "It says “not sure” of answers below {share} confidence: those are wrong more often."
-_NEVER_SURE = "It was not measured from which confidence on its answers can be relied on."
+_NEVER_SURE = (
+    "It says “not sure” of every answer: no confidence was high enough for nearly all answers to be right."
+)
+_UNKNOWN = "It was not measured from which confidence on its answers can be relied on."
 
 
 def write_bundle(model: Path, folder: Path, examples: Sequence[Path] = ()) -> Path:
@@ -67,7 +70,6 @@ def readme(about: Described, template: str) -> str:
     """The bundle's README, with the front matter that a Hugging Face Space reads."""
     classes = ", ".join(literal(name) for name in about.classes[:50])
     more = f", and {len(about.classes) - 50:,} more" if len(about.classes) > 50 else ""
-    threshold = about.sure_threshold
     return filled(
         template,
         {
@@ -82,10 +84,16 @@ def readme(about: Described, template: str) -> str:
             "WEIGHTS": literal(about.weights),
             "LINEAGE": literal(words.lineage(about.lineage)) or "nothing",
             "FIGURES": figures(about) or "It was never measured on photos that it was not trained on.",
-            "SURE": _NEVER_SURE if threshold is None else _NOT_SURE.format(share=words.percent(threshold)),
+            "SURE": _sureness(about),
             "LICENCE": literal(about.licence) or "not known",
         },
     )
+
+
+def _sureness(about: Described) -> str:
+    if about.sure_threshold is not None:
+        return _NOT_SURE.format(share=words.percent(about.sure_threshold))
+    return _NEVER_SURE if about.is_calibrated else _UNKNOWN
 
 
 def literal(text: str) -> str:

@@ -40,7 +40,7 @@ class Described:
         classes: In the order of the outputs.
         preprocessing: What the graph does to photos.
         temperature: What its logits are divided by.
-        sure_threshold: The confidence from which an answer counts as sure; None when that is not known.
+        sure_threshold: The confidence from which an answer counts as sure; None when none does, or it is not known.
         backbone: By name.
         weights: What the backbone started from, by name.
         settings: Of the run, for a new training; None when this version cannot read them, and then ``unread`` says why.
@@ -65,6 +65,11 @@ class Described:
     licence: str
     metrics: Mapping[str, Any]
     unread: str = ""
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether its confidence was measured; without a threshold no answer of it is then sure."""
+        return self.sure_threshold is not None or self.temperature != 1.0
 
 
 def parse(text: str, where: str) -> Described:

@@ -124,10 +124,16 @@ def _figures(check: Check | None) -> dict[str, Any]:
 
 def _put(made: Path, place: Path) -> None:
     """Puts a file or a folder into its place, where an older one may be."""
-    if place.is_dir():  # no rename replaces a folder that is not empty
-        old = made.parent / "old"
-        os.rename(place, old)
-    os.replace(made, place)
+    if not place.is_dir():
+        os.replace(made, place)
+        return
+    old = made.parent / "old"  # no rename replaces a folder that is not empty
+    os.rename(place, old)
+    try:
+        os.rename(made, place)
+    except OSError:
+        os.rename(old, place)
+        raise
 
 
 def _copied(result: ExportResult, folder: Path) -> ExportResult:

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tl_app.errors import UsageError
+from tl_app.export.carried import bundle_answers, bundle_of, page_answers, page_of
 from tl_app.export.check import Ask
 from tl_app.export.onnx_files import onnx_answers, write_onnx
 from tl_app.export.original import Original
+from tl_app.export.smaller import write_fp16, write_int8
+from tl_app.export.torch_files import torch_answers, write_torch
+from tl_app.export.weights_folder import folder_answers, write_folder
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,58 @@ FORMATS: tuple[Format, ...] = (
         "model.onnx",
         write_onnx,
         onnx_answers,
+    ),
+    Format(
+        "onnx-fp16",
+        "ONNX fp16",
+        "Half the size, for downloads and graphics cards; no faster on a CPU",
+        "model-fp16.onnx",
+        write_fp16,
+        onnx_answers,
+        exact=False,
+    ),
+    Format(
+        "onnx-int8",
+        "ONNX INT8",
+        "A quarter of the size, for small machines; calibrated on training photos",
+        "model-int8.onnx",
+        write_int8,
+        onnx_answers,
+        exact=False,
+    ),
+    Format(
+        "torch",
+        "torch.export",
+        "For Python with torch, and nothing of torchvision or tl-app",
+        "model.pt2",
+        write_torch,
+        torch_answers,
+    ),
+    Format(
+        "safetensors",
+        "safetensors",
+        "Weights for torchvision and the Hub, with configuration and model card, to train on or to share",
+        "safetensors",
+        write_folder,
+        folder_answers,
+    ),
+    Format(
+        "bundle",
+        "Bundle",
+        "A folder that runs by itself, on a laptop or as a Hugging Face Space, without torch",
+        "bundle",
+        bundle_of,
+        bundle_answers,
+        needs=("onnx",),
+    ),
+    Format(
+        "page",
+        "Page",
+        "One HTML file that classifies in a browser, on a phone too, without a network",
+        "page.html",
+        page_of,
+        page_answers,
+        needs=("onnx",),
     ),
 )
 

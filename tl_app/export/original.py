@@ -35,6 +35,7 @@ Pixels = NDArray[np.uint8]
 Report = Callable[[int, int], None]
 _METRICS = ("accuracy", "accuracy_interval", "images", "split", "log_loss", "ece")
 FORMAT = 1  # of what an export says of itself
+FOLDERS = ("data", "weights", "teacher")  # settings that may name one
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def described(
 def _settings(info: RunInfo) -> dict[str, Any]:
     """The run's settings; folders of this machine by their last name alone, since exports are handed out."""
     settings = info.config.to_dict()
-    for name in ("data", "weights", "teacher"):
+    for name in FOLDERS:
         settings[name] = _without_folder(str(settings[name]))
     return settings
 

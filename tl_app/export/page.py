@@ -11,6 +11,7 @@ import gzip
 import html
 import json
 import lzma
+import re
 from pathlib import Path
 
 from tl_app import resources
@@ -21,6 +22,7 @@ from tl_app.export.templates import filled
 from tl_app.files import write_atomically
 
 MOST_BYTES = 300 * 2**20  # of the network; a browser tab on a phone holds no larger page
+_CARRIED = re.compile(r'id="model-data">([A-Za-z0-9+/=]+)<')
 _RUNTIME = "ort.wasm.bundle.min.mjs"
 _WASM = "ort-wasm-simd-threaded.wasm.xz"
 
@@ -71,6 +73,18 @@ def write_page(model: Path, page: Path) -> Path:
     return page
 
 
+def carried_network(page: Path) -> bytes:
+    """The ONNX file that a page carries, as it was.
+
+    Raises:
+        UsageError: It is no such page.
+    """
+    found = _CARRIED.search(page.read_text("utf-8"))
+    if found is None:
+        raise UsageError(f"{page.name} is no page that tl-app exported.")
+    return gzip.decompress(base64.b64decode(found[1]))
+
+
 def _about(model: Described) -> dict[str, object]:
     """What the page's script knows of the model."""
     facts = [
@@ -83,6 +97,7 @@ def _about(model: Described) -> dict[str, object]:
         "classes": list(model.classes),
         "preprocessing": model.preprocessing.to_dict(),
         "sure_threshold": model.sure_threshold,
+        "calibrated": model.is_calibrated,
         "figures": " ".join(filter(None, facts)),
     }
 

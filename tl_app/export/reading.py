@@ -7,7 +7,9 @@ page.
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +20,13 @@ from tl_app import presets, runs, words
 from tl_app.data.unzip import unpack
 from tl_app.errors import DataError, ResourceError, UsageError, UserError
 from tl_app.export.answering import OnnxPredictor
-from tl_app.export.described import MOST_CLASSES, figures
+from tl_app.export.described import MOST_CLASSES, Described, figures, parse
 from tl_app.export.guarded import MOST_BYTES, read_onnx
 from tl_app.presets import Preset
 
 if TYPE_CHECKING:
+    from tl_app.backbones.staged import StagedNetwork
+    from tl_app.config import TrainConfig
     from tl_app.predictor import Predictor
     from tl_app.runs import RunInfo
 
@@ -32,7 +36,6 @@ MOST_UNPACKED_BYTES = 4 * 2**30
 _TEXT_BYTES = 4 * 2**20  # of a JSON file
 _WANTED = "Read are folders of runs, exported folders (safetensors, bundle), .onnx files of tl-app, and zips of those."
 _CODE = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".pt2", ".h5", ".keras", ".joblib")
-_SPOILT = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError, OSError)
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,57 @@ def _read_run(folder: Path, device: str) -> ReadExport:
 
 
 def _read_safetensors(folder: Path, device: str) -> ReadExport:
-    raise NotImplementedError
+    """The folder's own description is under ``tl_app`` in its ``config.json``; weights have torchvision's names."""
+    from safetensors.torch import load_file
+
+    from tl_app.engine.setup import empty_network
+
+    _check_sizes(folder)
+    values = json.loads((folder / "config.json").read_text("utf-8"))
+    if not isinstance(values, dict) or not isinstance(values.get("tl_app"), dict):
+        raise UsageError(
+            f"The folder '{folder.name}' was not exported by tl-app: its config.json does not describe the model.",
+            _WANTED,
+            "Export the run again with `tl-app export RUN --to safetensors`.",
+        )
+    inside = values["tl_app"].get("temperature_in_weights") is True
+    about = parse(json.dumps(values["tl_app"]), f"{folder.name}/config.json")
+    if about.settings is None:
+        raise UsageError(f"The network in '{folder.name}' cannot be built. {about.unread}")
+    config = about.settings.config()
+    network = empty_network(config, len(about.classes))
+    network.net.load_state_dict(load_file(folder / "model.safetensors"))
+    return ReadExport(
+        SAFETENSORS,
+        about.name,
+        about.classes,
+        about.settings,
+        figures(about),
+        _predictor(about, network, config, 1.0 if inside else about.temperature, device),
+    )
+
+
+def _predictor(
+    about: Described, network: StagedNetwork, config: TrainConfig, temperature: float, device: str
+) -> Predictor:
+    from tl_app.analysis import calibration
+    from tl_app.engine.device import resolve_device
+    from tl_app.predictor import Predictor, answering_precision
+
+    target = resolve_device(device)
+    trust = dataclasses.replace(
+        calibration.without(""), temperature=temperature, threshold=about.sure_threshold
+    )
+    return Predictor(
+        network,
+        about.preprocessing,
+        about.classes,
+        f"{about.name}, exported as safetensors",
+        target,
+        answering_precision(config.precision, target),
+        config.flip,
+        trust if about.is_calibrated else None,
+    )
 
 
 def _accuracy(info: RunInfo) -> str:
@@ -163,12 +216,12 @@ def _check_sizes(folder: Path) -> None:
 
 
 def _spoilt_or(read: Callable[[], ReadExport], folder: Path) -> ReadExport:
-    """What a folder says, or that it is spoilt: files that a stranger made fail in every way there is."""
+    """What a folder says, or that it is spoilt."""
     try:
         return read()
     except UserError:
         raise
-    except _SPOILT as error:
+    except Exception as error:  # files that a stranger made fail in every way there is
         raise UsageError(
             f"The model in '{folder.name}' cannot be read: {error!r:.200}.", _WANTED, "Export it again."
         ) from error

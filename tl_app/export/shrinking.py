@@ -17,7 +17,7 @@ from tl_app.export.steps import Steps
 PHOTOS, PIXELS = "photos", "pixels"  # input and output
 _TAPS = {"bilinear": 2, "bicubic": 4}  # of the filter, in pixels of the larger grid
 _BITS = 22  # torch's limit of a weight's binary places
-_BATCH, _ROWS, _COLUMNS = 0, 1, 2  # axes
+_ROWS, _COLUMNS = 1, 2  # axes
 
 
 def preprocessing_graph(preprocessing: Preprocessing) -> onnx.ModelProto:
@@ -30,9 +30,13 @@ def preprocessing_graph(preprocessing: Preprocessing) -> onnx.ModelProto:
     height, width = _sides(to, photos)
     short = to.add("Min", height, width)
     # Across first, then down, as torch does: both round to whole levels.
-    for axis, side in ((_COLUMNS, width), (_ROWS, height)):
+    for side in (width, height):
+        # Turned on its side, so that whole lines of numbers are added; the second turn puts it upright again.
+        turned = to.add("Transpose", photos, perm=[0, 2, 1, 3])
+        lines = to.add("Reshape", turned, to.constant([0, 0, -1]))
         wanted = to.add("Div", to.add("Mul", side, to.constant([preprocessing.resize])), short)
-        photos = _resized(to, photos, axis, side, wanted, preprocessing)
+        lines = _resized(to, lines, side, wanted, preprocessing)
+        photos = to.add("Reshape", lines, to.constant([0, 0, -1, 3]))
     if preprocessing.resize < size:
         photos = _padded(to, photos, size)
     floats = to.add("Cast", photos, to=TensorProto.FLOAT)
@@ -73,22 +77,21 @@ def _without_ends(to: Steps, photos: str) -> str:
     )
 
 
-def _resized(to: Steps, photos: str, axis: int, side: str, wanted: str, steps: Preprocessing) -> str:
-    """Photos with one axis at another size, antialiased, and only its middle ``crop`` places.
+def _resized(to: Steps, photos: str, side: str, wanted: str, steps: Preprocessing) -> str:
+    """Photos with another number of lines, antialiased, and only the middle ``crop`` of those.
 
     Source: ``upsample_avx_bilinear_bicubic_uint8`` and ``compute_index_ranges_int16_weights`` of PyTorch's
     ``aten/src/ATen/native/cpu/UpSampleKernel.cpp``, after Pillow's ``Resample.c``.
 
     Args:
         to: The graph.
-        photos: uint8 (N, H, W, 3).
-        axis: Which one.
-        side: Its length, int64 (1,).
-        wanted: The length it gets, int64 (1,).
+        photos: uint8 (N, lines, numbers).
+        side: How many lines there are, int64 (1,).
+        wanted: How many there will be, int64 (1,).
         steps: What is done.
 
     Returns:
-        uint8 (N, …), with ``min(wanted, crop)`` places along the axis.
+        uint8 (N, min(wanted, crop), numbers).
     """
     first, weights, bits = _weights(to, side, wanted, _TAPS[steps.interpolation])
     begin, count = _middle(to, wanted, steps)
@@ -96,40 +99,27 @@ def _resized(to: Steps, photos: str, axis: int, side: str, wanted: str, steps: P
     first = to.add("Slice", first, begin, end, rows)  # (count,)
     weights = to.add("Slice", weights, begin, end, rows)  # (count, taps)
     last = to.add("Squeeze", to.add("Sub", side, to.constant([1])), rows)
-    half = to.add(
-        "BitShift",
-        to.constant(1, np.uint32),
-        to.add("Sub", bits, to.constant(1, np.uint32)),
-        direction="LEFT",
-    )
-    shape = to.add("Concat", *_shape_with(to, photos, axis, count), axis=0)
+    one = to.constant(1, np.uint32)
+    half = to.add("BitShift", one, to.add("Sub", bits, one), direction="LEFT")
+    shape = to.add("Concat", to.add("Shape", photos, end=1), count, to.add("Shape", photos, start=2), axis=0)
     start = to.add("Expand", to.add("Cast", half, to=TensorProto.INT32), shape)
-    taps = to.add("Squeeze", to.add("Shape", weights, start=1), rows)
-    body = _one_tap(to, photos, axis, first, weights, last)
-    summed = to.add("Loop", taps, "", start, body=body)
-    scale = to.add(
-        "Cast", to.add("BitShift", to.constant(1, np.uint32), bits, direction="LEFT"), to=TensorProto.INT32
-    )
-    # Sums below 0 (of bicubic's negative weights) count as 0 before they are divided, which rounds towards 0.
-    above = to.add("Max", summed, to.constant(0, np.int32))
-    levels = to.add("Min", to.add("Div", above, scale), to.constant(255, np.int32))
+    turns = to.add("Squeeze", to.add("Shape", weights, start=1), rows)
+    body = _one_tap(to, photos, first, weights, last)
+    summed = to.add("Loop", turns, "", start, body=body)
+    # Sums below 0, of bicubic's negative weights, count as 0.
+    above = to.add("Cast", to.add("Max", summed, to.constant(0, np.int32)), to=TensorProto.UINT32)
+    levels = to.add("Min", to.add("BitShift", above, bits, direction="RIGHT"), to.constant(255, np.uint32))
     return str(to.add("Cast", levels, to=TensorProto.UINT8))
 
 
-def _shape_with(to: Steps, photos: str, axis: int, count: str) -> list[str]:
-    """The lengths of the axes of photos, with ``count`` in the place of one."""
-    return [count if each == axis else to.add("Shape", photos, start=each, end=each + 1) for each in range(4)]
-
-
-def _one_tap(to: Steps, photos: str, axis: int, first: str, weights: str, last: str) -> onnx.GraphProto:
-    """What a turn of the loop does: adds one pixel times its weight to every sum."""
+def _one_tap(to: Steps, photos: str, first: str, weights: str, last: str) -> onnx.GraphProto:
+    """What a turn of the loop does: adds one line times its weight to every sum of lines."""
     inner = Steps(to.fresh("tap") + "_")
     number, go_on, total = (inner.prefix + name for name in ("number", "go_on", "sum"))
     place = inner.add("Min", inner.add("Add", first, number), last)
-    pixels = inner.add("Cast", inner.add("Gather", photos, place, axis=axis), to=TensorProto.INT32)
-    weight = inner.add("Gather", weights, number, axis=1)  # (count,)
-    across = inner.constant([1, -1, 1, 1] if axis == _ROWS else [1, 1, -1, 1])
-    product = inner.add("Mul", pixels, inner.add("Reshape", weight, across))
+    lines = inner.add("Cast", inner.add("Gather", photos, place, axis=1), to=TensorProto.INT32)
+    weight = inner.add("Unsqueeze", inner.add("Gather", weights, number, axis=1), inner.constant([1]))
+    product = inner.add("Mul", lines, weight)
     more, new = inner.add("Identity", go_on), inner.add("Add", total, product)
     value = helper.make_tensor_value_info
     return helper.make_graph(
@@ -138,9 +128,9 @@ def _one_tap(to: Steps, photos: str, axis: int, first: str, weights: str, last: 
         [
             value(number, TensorProto.INT64, []),
             value(go_on, TensorProto.BOOL, []),
-            value(total, TensorProto.INT32, [None] * 4),
+            value(total, TensorProto.INT32, [None] * 3),
         ],
-        [value(more, TensorProto.BOOL, []), value(new, TensorProto.INT32, [None] * 4)],
+        [value(more, TensorProto.BOOL, []), value(new, TensorProto.INT32, [None] * 3)],
     )
 
 
@@ -172,7 +162,7 @@ def _weights(to: Steps, side: str, wanted: str, taps: int) -> tuple[str, str, st
     half = number(0.5)
     first = to.add("Max", whole(to.add("Add", to.add("Sub", centre, support), half)), none)
     end = to.add("Min", whole(to.add("Add", to.add("Add", centre, support), half)), side)
-    most = to.add("Add", to.add("Mul", whole(to.add("Ceil", support)), to.constant(2)), to.constant(1))
+    most = to.add("ReduceMax", to.add("Sub", end, first), keepdims=0)
     turns = to.add("Range", to.constant(0), most, to.constant(1))  # (taps,)
     columns = to.add("Unsqueeze", first, to.constant([1]))
     at = to.add("Add", columns, turns)  # (wanted, taps)

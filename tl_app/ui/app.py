@@ -21,6 +21,7 @@ from tl_app.ui import (
     export_tab,
     first_answer,
     loading,
+    open_model,
     preset_bar,
     preview,
     rate_card,
@@ -170,6 +171,7 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
         _wire_sources(train, train_page)
         _wire_clock(demo, clock, data, train, tabs)
         _wire_trial(train, trial, stored, tabs, try_page)
+        _wire_opened(data, train, trial, tabs)
         _wire_results(train, results, stored, tabs)
         _wire_runs(data, train, stored, kept, tabs, runs_page)
         _wire_remedies(data, train, stored, tabs)
@@ -267,6 +269,17 @@ def _wire_trial(train: TrainTab, trial: TryTab, stored: RunsTab, tabs: gr.Tabs, 
     asked.success(_go_to("try"), None, tabs, **quiet).then(trial.acts.again, trial.asked, trial.shown)
     used = stored.use.click(trial.acts.use_run, stored.open_name, trial.model, **quiet)
     used.success(_go_to("try"), None, tabs, **quiet).then(trial.acts.again, trial.asked, trial.shown)
+
+
+def _wire_opened(data: DataTab, train: TrainTab, trial: TryTab, tabs: gr.Tabs) -> None:
+    """The settings of an opened model go into the form."""
+    opened = trial.opened
+
+    def fill(key: str | None, source: str) -> tuple[Any, ...]:
+        return open_model.fill(train.acts.work, key, source)
+
+    filled = opened.use.click(fill, [opened.key, data.source], train.settings.all, show_progress="hidden")
+    filled.success(_go_to("train"), None, tabs, queue=False, show_progress="hidden")
 
 
 def _wire_results(train: TrainTab, results: ResultsTab, stored: RunsTab, tabs: gr.Tabs) -> None:

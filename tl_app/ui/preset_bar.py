@@ -101,12 +101,20 @@ class _Acts:
         return gr.update(value=file)
 
     def _filled(self, key: str | None, preset: Preset, source: str) -> tuple[Any, ...]:
-        loading.wait()
-        config = located(preset.config(data=source), self.work.runs_dir)
-        index = self.work.dataset(source) or self.work.last_dataset()
-        classes = len(index.classes) if index is not None else 2
-        fields = settings.filled(config, classes, self.work.runs_dir, keep=presets.LEFT_OUT)
-        return key, _note(preset), *fields
+        return key, _note(preset), *filled(self.work, preset, source)
+
+
+def filled(work: Workspace, preset: Preset, source: str) -> tuple[Any, ...]:
+    """The form with a preset's settings: outputs of ``Settings.all``. Photos and device stay as they are.
+
+    Raises:
+        UserError: A run that they name is not here, or they do not fit together.
+    """
+    loading.wait()
+    config = located(preset.config(data=source), work.runs_dir)
+    index = work.dataset(source) or work.last_dataset()
+    classes = len(index.classes) if index is not None else 2
+    return settings.filled(config, classes, work.runs_dir, keep=presets.LEFT_OUT)
 
 
 def _note(preset: Preset) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,24 +11,28 @@ import gradio as gr
 
 from tl_app import runs, words
 from tl_app.data.decode import EXTENSIONS
-from tl_app.errors import PhotoError, UsageError
+from tl_app.errors import UsageError
 from tl_app.runs import RunInfo
-from tl_app.ui import markup, picker, theme, thumbnails, why
+from tl_app.ui import markup, open_model, picker, theme, why
 from tl_app.ui.blocks import html
+from tl_app.ui.open_model import OpenModel
 from tl_app.ui.toasts import toasts
+from tl_app.ui.try_cards import cards, cost
 from tl_app.ui.workspace import Workspace
 
 if TYPE_CHECKING:
-    from tl_app.predictor import Prediction
+    from tl_app.export.answering import OnnxPredictor
+    from tl_app.predictor import Predictor
 
-RUN, BACKBONE = "run", "backbone"
-_SIDE = 320
+RUN, BACKBONE, EXPORT = "run", "backbone", "export"
 _CARDS_KEPT = 60
 _EMPTY = "No photos yet. Drop some above: each gets a card with the most likely classes."
 
-_NO_PICTURE = '<div class="tl-no-picture" aria-hidden="true">?</div>'
+_NOTHING_OPEN = "No model is open. Drop one into “Open a model”."
+_ONE_VIEW = '<div class="tl-why">It looks at each photo once: there is no average over views.</div>'
 
-TITLES = {"tl-clear": "Removes all cards. Nothing else is deleted."}
+
+TITLES = {"tl-clear": "Removes all cards. Nothing else is deleted.", **open_model.TITLES}
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class TryTab:
     shown: list[Any]  # outputs of `again`
     kind: gr.Radio
     name: gr.Dropdown
+    opened: OpenModel
     acts: _Acts
 
 
@@ -57,6 +61,7 @@ class _Parts:
     seen: gr.State
     made_by: gr.State
     why: gr.HTML
+    opened: OpenModel
 
 
 def build(work: Workspace) -> TryTab:
@@ -65,6 +70,8 @@ def build(work: Workspace) -> TryTab:
     acts = _Acts(work)
     model, asked = [parts.kind, parts.name], [parts.kind, parts.name, parts.top, parts.average, parts.seen]
     shown = [parts.seen, parts.cards, parts.clear, parts.used, parts.made_by]
+    opened = parts.opened
+    about = [opened.about, opened.use, opened.key]
     progress = {"show_progress_on": [parts.used]}
     quick = {"queue": False, "show_progress": "hidden"}
     for chosen in (
@@ -72,32 +79,39 @@ def build(work: Workspace) -> TryTab:
         parts.name.input(acts.model_chosen, model, parts.used, **quick),
     ):
         chosen.then(acts.again, asked, shown, **progress)
+        chosen.then(acts.about_opened, model, about, **quick)
     parts.top.release(acts.again, asked, shown, **progress)
     parts.average.input(acts.again, asked, shown, **progress)
     parts.drop.upload(acts.predict, asked, shown, **progress)
+    read = opened.drop.upload(acts.open, None, [*model, parts.used, *about], show_progress_on=[opened.about])
+    read.success(acts.again, asked, shown, **progress)
     parts.clear.click(acts.clear, None, [parts.seen, parts.cards, parts.clear], **quick)
     explained = parts.why.select(
         acts.why, [parts.seen, parts.made_by], parts.why, trigger_mode="multiple", show_progress="hidden"
     )
     explained.failure(why.failed, None, parts.why, **quick)
-    return TryTab([*model, parts.used], asked, shown, parts.kind, parts.name, acts)
+    return TryTab([*model, parts.used], asked, shown, parts.kind, parts.name, opened, acts)
 
 
 def _lay_out() -> _Parts:
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
             kind = gr.Radio(
-                [("A run of mine", RUN), ("A pretrained network as it is", BACKBONE)],
+                [
+                    ("A run of mine", RUN),
+                    ("A pretrained network as it is", BACKBONE),
+                    ("An opened model", EXPORT),
+                ],
                 value=RUN,
                 label="What to use",
-                info="Your own classes, or the 1000 classes of ImageNet without any training.",
+                info="Your own classes, the 1000 of ImageNet without any training, or a model that was exported.",
                 elem_id="tl-try-kind",
             )
             name = gr.Dropdown(
                 [],
                 value=None,
                 label="Model",
-                info="Runs with at least one finished epoch, newest first; or networks, those on disk first.",
+                info="Runs with a finished epoch, newest first; or networks, those on disk first; or opened models.",
                 elem_id="tl-try-model",
             )
             top = gr.Slider(
@@ -118,6 +132,7 @@ def _lay_out() -> _Parts:
         with gr.Column(scale=3, min_width=320):
             drop = _drop_zone()
             used = html(elem_id="tl-try-used", min_height=40)
+            opened = open_model.lay_out()
     cards = html(markup.hint(_EMPTY), elem_id="tl-try-cards")
     clear = gr.Button("Clear the cards", visible=False, size="sm", elem_id="tl-clear")
     return _Parts(
@@ -132,6 +147,7 @@ def _lay_out() -> _Parts:
         seen=gr.State([]),
         made_by=gr.State(None),
         why=why.place("tl-try-cards"),
+        opened=opened,
     )
 
 
@@ -158,13 +174,13 @@ class _Acts:
 
     def models(self, kind: str) -> tuple[Any, ...]:
         """The models of one kind, the first of them chosen."""
-        found = picker.as_they_are() if kind == BACKBONE else _usable_runs(self.work)
+        found = _choices(self.work, kind)
         first = found[0][1] if found else None
         return kind, gr.update(choices=found, value=first), self.model_chosen(kind, first)
 
     def refresh(self, kind: str, name: str | None) -> tuple[Any, ...]:
         """The list anew, with the choice kept where it still is there; for whoever opens the tab."""
-        if kind == BACKBONE and name:
+        if kind != RUN and name:
             return gr.skip(), gr.skip(), gr.skip()
         found = _usable_runs(self.work)
         kept = name if any(value == name for _, value in found) else (found[0][1] if found else None)
@@ -175,15 +191,32 @@ class _Acts:
         return RUN, gr.update(choices=_usable_runs(self.work), value=run or None), self.model_chosen(RUN, run)
 
     def model_chosen(self, kind: str, name: str | None) -> str:
+        if not name and kind == EXPORT:
+            return f'<div class="tl-why">{_NOTHING_OPEN}</div>'
         if not name:
             sentence = "No run has a finished epoch yet. Train one, or use a pretrained network as it is."
             return f'<div class="tl-why">{markup.text(sentence)}</div>'
         if kind == BACKBONE:
             return _using(f"{name} as it is, with the labels of ImageNet")
         try:
+            if kind == EXPORT:
+                return _using(f"the opened {self.work.opened(name).predictor.source}")
             return _using(f"run {_run_text(runs.open_run(name, self.work.runs_dir))}")
         except UsageError as error:
             return markup.message(str(error), "error")
+
+    @toasts
+    def open(self, event: gr.EventData) -> tuple[Any, ...]:
+        """A dropped model becomes the one in use."""
+        key, found = open_model.opened(self.work, event._data)
+        chosen = gr.update(choices=_choices(self.work, EXPORT), value=key)
+        return EXPORT, chosen, self.model_chosen(EXPORT, key), *open_model.shown(key, found)
+
+    def about_opened(self, kind: str, name: str | None) -> tuple[Any, ...]:
+        """Another of the opened models was chosen."""
+        if kind != EXPORT or not name:
+            return gr.skip(), gr.skip(), gr.skip()
+        return open_model.shown(name, self.work.opened(name))
 
     @toasts
     def predict(
@@ -226,23 +259,39 @@ class _Acts:
         question = why.asked(event._data)
         if made_by is None or question.photo not in seen:
             raise UsageError("This photo is not here any more.", remedy="Drop it again.")
-        return why.answer(self.work.predictor(*made_by), question)
+        predictor = _whole(self.work.model(*made_by))
+        if predictor is None:
+            raise UsageError(
+                "An ONNX file cannot say why.", remedy="Open the run itself, or its safetensors export."
+            )
+        return why.answer(predictor, question)
 
     def _show(
         self, kind: str, name: str | None, top: int, average: bool, photos: list[str], progress: gr.Progress
     ) -> tuple[Any, ...]:
+        if not name and kind == EXPORT:
+            raise UsageError("No model is open.", remedy="Drop one into “Open a model”.")
         if not name:
             raise UsageError(
                 "There is no model to use yet.", remedy="Train one, or use a pretrained network as it is."
             )
         progress((0, None), desc="Loading the model", unit="")
-        predictor = self.work.predictor(kind, name, lambda done, total: _say(progress, done, total))
+        predictor = self.work.model(kind, name, lambda done, total: _say(progress, done, total))
         progress((0, None), desc="Looking at the photos", unit="")
-        found = predictor.predict([Path(photo) for photo in photos], int(top), average=average)
-        used = self.model_chosen(kind, name) + (
-            cost(predictor.views, *predictor.view_costs()) if average else ""
-        )
-        return photos, cards(found, predictor.source), gr.update(visible=True), used, (kind, name)
+        files, used = [Path(photo) for photo in photos], self.model_chosen(kind, name)
+        whole = _whole(predictor)
+        found = predictor.predict(files, int(top), average=average and whole is not None)
+        if average:
+            used += _ONE_VIEW if whole is None else cost(whole.views, *whole.view_costs())
+        shown = cards(found, predictor.source, explained=whole is not None)
+        return photos, shown, gr.update(visible=True), used, (kind, name)
+
+
+def _whole(predictor: Predictor | OnnxPredictor) -> Predictor | None:
+    """A predictor that can explain and average; None for an ONNX file, which can do neither."""
+    from tl_app.predictor import Predictor
+
+    return predictor if isinstance(predictor, Predictor) else None
 
 
 def _say(progress: gr.Progress, done: int, total: int) -> None:
@@ -263,69 +312,15 @@ def uploaded(data: Any) -> list[str]:
     return [str(path) for path in paths]
 
 
-def cost(views: int, one: float, all_: float) -> str:
-    """What averaging costs, for people.
-
-    Args:
-        views: How many.
-        one: Seconds for a photo as it is.
-        all_: Seconds for all views of it.
-    """
-    slower = f"about {all_ / one:.0f}× slower: {words.milliseconds(one)} → {words.milliseconds(all_)} a photo"
-    return f'<div class="tl-why tl-ready">Averaged over {views} views, {markup.text(slower)}.</div>'
-
-
-def cards(predictions: Sequence[Prediction], source: str) -> str:
-    """A card per photo: the picture, and its classes as bars or the reason why there are none.
-
-    Args:
-        predictions: One per photo.
-        source: What made them, for people.
-    """
-    made_by = f'<p class="tl-fine">Classified by {markup.text(source)}.</p>'
-    return f'{made_by}<div class="tl-cards">{"".join(_card(one) for one in predictions)}</div>'
-
-
-def _card(one: Prediction) -> str:
-    name = markup.text(Path(one.path).name)
-    if one.error:
-        picture, body, marks = _NO_PICTURE, markup.message(one.error, "error"), ""
-    else:
-        picture = _picture(one.path, name) + why.button(one.label, "Why?", "tl-why-ask")
-        bars = "".join(_bar(label, share) for label, share in one.top)
-        body, marks = bars + _doubt(one), why.card(one.path)
-    text = f'<div><h4 title="{name}">{name}</h4>{body}</div>'
-    return f'<article class="tl-card" {marks}><figure>{picture}</figure>{text}</article>'
-
-
-def _doubt(one: Prediction) -> str:
-    """What speaks against a prediction, in a sentence."""
-    if one.unfamiliar:
-        return '<p class="tl-fine">Unlike the training photos: it may show none of the classes.</p>'
-    return (
-        '<p class="tl-fine">Not sure: answers like this one are wrong more often.</p>'
-        if one.sure is False
-        else ""
-    )
-
-
-def _picture(path: str, name: str) -> str:
-    try:
-        return f'<img src="{thumbnails.data_uri(Path(path), _SIDE)}" alt="{name}">'
-    except PhotoError:  # deleted since it was classified
-        return _NO_PICTURE
-
-
-def _bar(label: str, share: float) -> str:
-    content = (
-        f"<span>{markup.text(label)}</span><b>{words.percent(share)}</b>"
-        f'<span class="tl-bar"><i style="width:{share * 100:.1f}%"></i></span>'
-    )
-    return why.button(label, content, "tl-class")
-
-
 def _using(text: str) -> str:
     return f'<div class="tl-why tl-ready">Using {markup.text(text)}.</div>'
+
+
+def _choices(work: Workspace, kind: str) -> list[tuple[str, str]]:
+    """(text, name) of the models of a kind."""
+    if kind == EXPORT:
+        return [(key, key) for key in work.opened_models()]
+    return picker.as_they_are() if kind == BACKBONE else _usable_runs(work)
 
 
 def _usable_runs(work: Workspace) -> list[tuple[str, str]]:

@@ -119,7 +119,9 @@ def ranked(path: str | Path) -> list[tuple[str, float]]:
 def is_sure(confidence: float) -> bool:
     """Whether nearly all answers of this confidence were right on photos that were not trained on."""
     threshold = about()["sure_threshold"]
-    return threshold is None or confidence >= threshold - 1e-6
+    if threshold is None:  # no answer is sure, or nobody has measured it
+        return bool(about()["temperature"] == 1)
+    return bool(confidence >= threshold - 1e-6)
 
 
 def one(path: str | None) -> tuple[dict[str, float] | None, str]:
