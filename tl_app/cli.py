@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_app import api, cli_cache, cli_insights, rows, upkeep
+from tl_app import api, cli_cache, cli_demo, cli_insights, rows, upkeep
 from tl_app.config import TrainConfig
 from tl_app.errors import UserError
 from tl_app.fields import with_joined_shares, with_one_stage
@@ -372,6 +372,6 @@ def script(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:
     printed(json, work, lambda values: print(values["script"], end=""))
 
 
-for _later in cli_insights.COMMANDS:
+for _later in (*cli_insights.COMMANDS, *cli_demo.COMMANDS):
     app.command()(_later)
 app.add_typer(cli_cache.app, name="cache")

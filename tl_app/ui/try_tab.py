@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from tl_app import runs, words
-from tl_app.data.decode import EXTENSIONS
+from tl_app.cards import answer, drop_zone
 from tl_app.errors import PhotoError, UsageError
 from tl_app.runs import RunInfo
 from tl_app.ui import markup, picker, theme, thumbnails, why
@@ -136,18 +136,14 @@ def _lay_out() -> _Parts:
 
 
 def _drop_zone() -> gr.HTML:
+    info = "or paste with Ctrl+V. JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC are read; nothing leaves this machine."
     return gr.HTML(
         label="Photos to try",
-        html_template=_template(),
-        js_on_load=theme.script("drop"),
+        html_template=drop_zone(theme.asset("drop.html"), "Drop one or many photos here", info, many=True),
+        js_on_load=theme.script("drop", "stored"),
         apply_default_css=False,
         elem_id="tl-drop",
     )
-
-
-def _template() -> str:
-    template = (theme.asset("drop.html")).strip()
-    return template.replace("ACCEPT", ",".join(["image/*", *sorted(EXTENSIONS)]))
 
 
 @dataclass(frozen=True)
@@ -292,21 +288,9 @@ def _card(one: Prediction) -> str:
         picture, body, marks = _NO_PICTURE, markup.message(one.error, "error"), ""
     else:
         picture = _picture(one.path, name) + why.button(one.label, "Why?", "tl-why-ask")
-        bars = "".join(_bar(label, share) for label, share in one.top)
-        body, marks = bars + _doubt(one), why.card(one.path)
+        body, marks = answer(one), why.card(one.path)
     text = f'<div><h4 title="{name}">{name}</h4>{body}</div>'
     return f'<article class="tl-card" {marks}><figure>{picture}</figure>{text}</article>'
-
-
-def _doubt(one: Prediction) -> str:
-    """What speaks against a prediction, in a sentence."""
-    if one.unfamiliar:
-        return '<p class="tl-fine">Unlike the training photos: it may show none of the classes.</p>'
-    return (
-        '<p class="tl-fine">Not sure: answers like this one are wrong more often.</p>'
-        if one.sure is False
-        else ""
-    )
 
 
 def _picture(path: str, name: str) -> str:
@@ -314,14 +298,6 @@ def _picture(path: str, name: str) -> str:
         return f'<img src="{thumbnails.data_uri(Path(path), _SIDE)}" alt="{name}">'
     except PhotoError:  # deleted since it was classified
         return _NO_PICTURE
-
-
-def _bar(label: str, share: float) -> str:
-    content = (
-        f"<span>{markup.text(label)}</span><b>{words.percent(share)}</b>"
-        f'<span class="tl-bar"><i style="width:{share * 100:.1f}%"></i></span>'
-    )
-    return why.button(label, content, "tl-class")
 
 
 def _using(text: str) -> str:
