@@ -97,13 +97,21 @@ def ui(
     port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 7860,
     runs_dir: RunsDir = None,
     browser: Annotated[bool, typer.Option(help="Open the page when the machine has a browser.")] = True,
+    auth: Annotated[
+        list[str] | None,
+        typer.Option(metavar="USER:PASSWORD", help="A login; needed with --host. Better: $TL_APP_AUTH."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A further name for the page, such as a proxy's.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Start the app and open its page."""
     from tl_app.ui.app import launch
 
+    own: dict[str, Any] = {"runs_dir": runs_dir, "open_browser": browser}
     with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
-        launch(host=host, port=port, runs_dir=runs_dir, open_browser=browser)
+        launch(host=host, port=port, auth=auth or (), allowed_hosts=allow_host or (), **own)
     if json:
         print(jsonlib.dumps({"host": host, "port": port}))
 

@@ -41,6 +41,11 @@ class Demo:
             self._process.stdin.write(to_line(settings))
             self._process.stdin.flush()
 
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
     def stop(self) -> None:
         """Ends it, its tunnel first, and returns when it is gone."""
         self._stopping = True

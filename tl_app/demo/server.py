@@ -20,12 +20,16 @@ from typing import Any
 import fastapi
 import gradio as gr
 import uvicorn
+from starlette.types import ASGIApp
 
 from tl_app import look
 from tl_app.demo import tunnel
 from tl_app.demo.answering import MAX_BYTES, Counts, sweep
 from tl_app.demo.protocol import Settings, Status
 from tl_app.errors import ResourceError
+from tl_app.serving import logins, rules
+from tl_app.serving.guard import Guard
+from tl_app.serving.rules import Rules
 
 HOST = "127.0.0.1"  # always: others come through the tunnel, to this port alone
 _KEPT_SECONDS = (
@@ -55,7 +59,7 @@ class Server:
         self._status = Status(local=f"http://{HOST}:{port}/", sharing=settings.share)
         self._port = port
         config = uvicorn.Config(
-            application(demo, self._while_serving),
+            Guard(application(demo, self._while_serving), rules_for(settings, port, uploads)),
             log_level="warning",
             access_log=False,  # nobody's address is written down
             server_header=False,
@@ -128,7 +132,22 @@ class Server:
             self._say(status)
 
 
-def application(demo: gr.Blocks, lifespan: Callable[[fastapi.FastAPI], Any]) -> fastapi.FastAPI:
+def rules_for(settings: Settings, port: int, uploads: Path) -> Rules:
+    """Those of a public page, shared or not: a link is made to be handed on.
+
+    No name but this machine's and, when it is shared, one of the share server's leads here.
+
+    Args:
+        settings: Whether it is shared, and who may come in.
+        port: Where it listens.
+        uploads: The folder whose size is bounded.
+    """
+    names = tunnel.names() if settings.share else ()
+    users = logins.parsed([f"{settings.user}:{settings.password}"]) if settings.user else ()
+    return rules.public(port, hosts=names, files=(uploads,), logins=users)
+
+
+def application(demo: gr.Blocks, lifespan: Callable[[fastapi.FastAPI], Any]) -> ASGIApp:
     """The page as an application: no manual, no history, no monitoring, and no words of errors to the public."""
     app = fastapi.FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     return gr.mount_gradio_app(  # type: ignore[no-any-return]

@@ -18,6 +18,12 @@ HOURS = 7 * 24.0
 _LOCAL = "The link for this machine works all the same."
 
 
+def names() -> tuple[str, ...]:
+    """What public addresses may be, as patterns: below Gradio's name, or a share server's of one's own."""
+    own = networking.GRADIO_SHARE_SERVER_ADDRESS
+    return ("*.gradio.live",) if own is None else (f"*.{own.rpartition(':')[0]}",)
+
+
 def open_link(port: int) -> str:
     """The public address of a port of this machine, until :func:`close_links`; takes seconds.
 

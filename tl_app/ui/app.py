@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
-import socket
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from tl_app import resources
-from tl_app.errors import ResourceError
+from tl_app.serving.guard import Guard
+from tl_app.serving.rules import Rules
 from tl_app.ui import (
+    access,
     data_tab,
     diagnosis_card,
     first_answer,
@@ -74,30 +76,42 @@ def launch(
     runs_dir: Path | None = None,
     open_browser: bool = True,
     data: str | None = None,
+    token: str | None = None,
+    auth: Iterable[str] = (),
+    allowed_hosts: Iterable[str] = (),
 ) -> None:
     """Serves the app until it is interrupted.
 
     Args:
         host: Address to listen on; the default can be reached from this machine only.
-        port: Port to listen on.
+        port: Port to listen on; 0 for a free one.
         runs_dir: Where runs are kept; None for the user's own place.
         open_browser: Opens the page by itself where there is a screen to open it on.
         data: A folder or zip of photos to begin with.
+        token: What opens the page on this machine; None makes one. ``$TL_APP_TOKEN`` sets it as well.
+        auth: Logins as ``USER:PASSWORD``, for a page that other machines can reach. ``$TL_APP_AUTH`` as well.
+        allowed_hosts: Names beside this machine's own that the page may be asked for by, such as a proxy's.
 
     Raises:
         ResourceError: The port is taken.
+        UsageError: Other machines could reach the page, and there is no login.
         DataError: ``data`` cannot be used.
     """
-    _check_port(host, port)
+    port = access.usable_port(host, port)
+    _own_temp_folder()
+    routes = (route.path for route in theme.routes())
+    rules = access.rules_for(host, port, token=token, auth=auth, allowed_hosts=allowed_hosts, routes=routes)
     work = Workspace(runs_dir)
     if data is not None:
         work.scan(str(Path(data).expanduser()))
     demo, complete = _create(work)
-    _trust_own_address()
+    access.trust_own_address()
     loading.announce()
-    demo.launch(server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, **launch_options())
+    demo.launch(
+        server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, **launch_options(rules)
+    )
     loading.in_background(complete)
-    url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}/"
+    url = access.link(host, rules)
     print(f"tl-app is running at {url} (Ctrl+C ends it)", flush=True)
     if open_browser and has_screen():
         threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
@@ -111,8 +125,12 @@ def launch(
         work.worker.close()
 
 
-def launch_options() -> dict[str, Any]:
-    """What ``Blocks.launch`` is given besides the address."""
+def launch_options(rules: Rules) -> dict[str, Any]:
+    """What ``Blocks.launch`` is given besides the address.
+
+    Args:
+        rules: Who may ask for what.
+    """
     return {
         "theme": theme.theme(),
         "css_paths": [theme.style_sheet()],
@@ -125,7 +143,7 @@ def launch_options() -> dict[str, Any]:
         "show_error": True,
         "enable_monitoring": False,
         "mcp_server": False,
-        "app_kwargs": {"routes": theme.routes()},
+        "app_kwargs": {"routes": theme.routes(), "middleware": [Middleware(Guard, rules=rules)]},
     }
 
 
@@ -140,9 +158,7 @@ def has_screen() -> bool:
 
 def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
     """The page, and what completes it for later visitors once the catalogue is loaded."""
-    # In a folder of our own: the system's temporary one is shared, and another user's gradio may own it. Not a cache:
-    # what was uploaded cannot be made again.
-    os.environ["GRADIO_TEMP_DIR"] = str(resources.home_dir() / "page")
+    _own_temp_folder()
     with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as demo:
         html(_header(), elem_id="tl-header")
         with gr.Tabs(selected="data", elem_id="tl-tabs") as tabs:
@@ -181,6 +197,12 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
         demo.config = demo.get_config_file()  # what new visitors are sent
 
     return demo, complete
+
+
+def _own_temp_folder() -> None:
+    # The system's temporary folder is shared, and another user's gradio may own it. Not a cache: what was uploaded
+    # cannot be made again.
+    os.environ["GRADIO_TEMP_DIR"] = str(resources.home_dir() / "page")
 
 
 def _header() -> str:
@@ -320,23 +342,3 @@ def _skips(outputs: list[Any]) -> list[Any]:
 
 def _go_to(tab: str) -> Any:
     return lambda: gr.Tabs(selected=tab)
-
-
-def _check_port(host: str, port: int) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
-        if os.name != "nt":  # there it would let two programs share the port
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ResourceError(
-                f"Port {port} on {host} cannot be used: {error.strerror or error}.",
-                remedy=f"Is tl-app running already, at http://{host}:{port}/? Or choose another with --port.",
-            ) from error
-
-
-def _trust_own_address() -> None:
-    """Gradio asks its own server whether it is up; a proxy set for the internet must not answer."""
-    for name in ("no_proxy", "NO_PROXY"):
-        known = os.environ.get(name, "")
-        os.environ[name] = ",".join(part for part in (known, "127.0.0.1", "localhost") if part)
