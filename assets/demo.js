@@ -37,19 +37,35 @@ function nameless(file) {
   return new File([file], [...numbers].map((n) => n.toString(36)).join("") + ending, { type: file.type });
 }
 
+const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
+
+// Where too many ask at once, or one asks too often, it goes on a moment later.
+async function patiently(attempt) {
+  for (const seconds of [1, 3, 6]) {
+    const said = await attempt();
+    if (!said.later) return said;
+    await pause(seconds * (0.5 + Math.random()));
+  }
+  return attempt();
+}
+
+async function store(file) {
+  try {
+    return { path: (await upload(nameless(file))).path };
+  } catch {
+    return { error: "The photo could not be sent. Wait a moment, then try again.", later: true };
+  }
+}
+
 async function answerFor(about, label) {
   const question = label ? { label } : {};
-  if (about.file === undefined) return ask({ ...question, example: about.example });
+  if (about.file === undefined) return patiently(() => ask({ ...question, example: about.example }));
   if (about.file.size > LIMIT) {
     const size = (about.file.size / 1e6).toFixed(1);
     return { error: `The photo has ${size} MB; at most ${props.megabytes} MB are taken. Save it smaller.` };
   }
-  try {
-    const stored = await upload(nameless(about.file));
-    return await ask({ ...question, photo: stored.path });
-  } catch (error) {
-    return { error: "The photo could not be sent. Wait a moment, then try again.", later: true };
-  }
+  const stored = await patiently(() => store(about.file));
+  return stored.error ? stored : patiently(() => ask({ ...question, photo: stored.path }));
 }
 
 function picture(about) {
@@ -130,7 +146,7 @@ async function fill(list) {
     const text = row.insertCell();
     const share = row.insertCell();
     line(text, "tl-fine", file.name);
-    const said = await patiently({ file });
+    const said = await answerFor({ file });
     if (said.note || said.error) text.prepend(line(text, "tl-fine", said.note || said.error));
     text.prepend(line(text, "tl-said", said.label || "–"));
     share.textContent = said.confidence || "–";
@@ -146,16 +162,6 @@ function line(cell, css, text) {
   made.textContent = text;
   cell.append(made);
   return made;
-}
-
-// A row of many photos is soon as many as one visitor may ask about: then it goes on more slowly.
-async function patiently(about) {
-  for (const seconds of [2, 4, 8]) {
-    const said = await answerFor(about);
-    if (!said.later) return said;
-    await new Promise((done) => setTimeout(done, 1000 * seconds));
-  }
-  return answerFor(about);
 }
 
 function take(list) {

@@ -11,12 +11,14 @@ import asyncio
 import collections
 import itertools
 import json
+import random
 import secrets
 import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -37,11 +39,13 @@ class Seen:
         seconds: Of each photo, from the first byte of its upload to its answer.
         refused: Sentences with which a photo was politely refused, and how often.
         errors: What should not have been, and how often.
+        again: How often a visitor's page had to wait a moment and ask again.
     """
 
     seconds: list[float] = field(default_factory=list)
     refused: collections.Counter[str] = field(default_factory=collections.Counter)
     errors: collections.Counter[str] = field(default_factory=collections.Counter)
+    again: int = 0
 
     def percentile(self, share: float) -> float:
         """Seconds that this share of the answers took at most."""
@@ -96,12 +100,13 @@ async def _ask(browser: httpx.AsyncClient, number: int, turn: int, photo: bytes,
     """Sends a photo and waits for its answer; whether there was one."""
     session = secrets.token_hex(6)
     name = f"{secrets.token_hex(16)}.jpg"
-    sent = await browser.post("/gradio_api/upload", files={"files": (name, photo, "image/jpeg")})
+    files = {"files": (name, photo, "image/jpeg")}
+    sent = await _patiently(browser, "/gradio_api/upload", seen, files=files)
     if _refused(sent, seen):
         return False
     asked = {"turn": turn, "photo": sent.json()[0]}
     body = {"data": [], "fn_index": number, "session_hash": session, "event_data": asked}
-    if _refused(await browser.post("/gradio_api/queue/join", json=body), seen):
+    if _refused(await _patiently(browser, "/gradio_api/queue/join", seen, json=body), seen):
         return False
     async with browser.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
         if stream.status_code != 200:
@@ -119,6 +124,17 @@ async def _ask(browser: httpx.AsyncClient, number: int, turn: int, photo: bytes,
                 return False
     seen.errors["the stream ended without an answer"] += 1
     return False
+
+
+async def _patiently(browser: httpx.AsyncClient, path: str, seen: Seen, **content: Any) -> httpx.Response:
+    """Tries again where it is asked to, as the demo's page does."""
+    for seconds in (1, 3, 6):
+        answer = await browser.post(path, **content)
+        if answer.status_code not in _POLITE:
+            return answer
+        seen.again += 1
+        await asyncio.sleep(seconds * (0.5 + random.random()))
+    return await browser.post(path, **content)
 
 
 def _refused(answer: httpx.Response, seen: Seen) -> bool:
@@ -152,7 +168,7 @@ def report(name: str, found: tuple[Seen, float, float]) -> None:
     half = statistics.median(seen.seconds) if seen.seconds else float("nan")
     print(
         f"{name}: {len(seen.seconds)} answers, p50 {half * 1e3:,.0f} ms, p95 {seen.percentile(0.95) * 1e3:,.0f} ms; "
-        f"{sum(seen.refused.values())} refused politely, {sum(seen.errors.values())} errors; "
+        f"{seen.again} times later, {sum(seen.refused.values())} refused politely, {sum(seen.errors.values())} errors; "
         f"memory {before / _MB:,.0f} MB, at most +{(largest - before) / _MB:,.0f} MB; load {machine.load():.1f}"
     )
     for kind, counted in (("refused", seen.refused), ("error", seen.errors)):

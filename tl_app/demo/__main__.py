@@ -58,7 +58,7 @@ def serve(settings: Settings, folder: Path, out: TextIO) -> None:
     path = Path(settings.run)
     info = open_run(path, path.parent)
     predictor = load_run(info, settings.device)
-    predictor.expect(10_000)
+    predictor.expect(1)
     examples = [_content(Path(photo)) for photo in settings.examples]
     about = About(settings.title or info.name, tuple(predictor.labels), _quality(info.val_accuracy))
     os.chdir(folder)  # the tunnel writes a certificate there; and no name leads anywhere else by chance

@@ -30,7 +30,7 @@ SECONDS = 10.0  # for one answer, from when its turn has come
 TOP = 5
 
 # More threads than cores: those that have decoded their photo wait together, and share one pass of the network.
-_THREADS = 12
+_THREADS = 8
 # Decoded at 3 bytes a pixel, and copied once or twice on the way: a second photo of this size has to wait.
 _LARGE_PIXELS = 12_000_000
 _MOST_MAPS = 8  # that may wait: each is a pass forth and back, alone
