@@ -25,9 +25,9 @@ def _controls(page: gr.Blocks) -> list[gr.components.Component]:
     return [block for block in page.blocks.values() if isinstance(block, kinds)]
 
 
-def test_the_five_tabs_in_their_order(page: gr.Blocks):
+def test_the_six_tabs_in_their_order(page: gr.Blocks):
     labels = [block.label for block in page.blocks.values() if isinstance(block, gr.Tab) and block.id]
-    assert labels == ["Data", "Train", "Results", "Try it", "Runs"]
+    assert labels == ["Data", "Train", "Results", "Try it", "Runs", "Share"]
 
 
 def test_every_control_has_a_label_and_one_line_of_explanation(page: gr.Blocks):

@@ -51,10 +51,11 @@ def serve(settings: Settings, folder: Path, out: TextIO) -> None:
     _set_up(uploads)
     from tl_app.demo.answering import Answering
     from tl_app.demo.page import About, build_demo
-    from tl_app.demo.server import Server
+    from tl_app.demo.server import Server, free_socket
     from tl_app.predictor import load_run
     from tl_app.runs import open_run
 
+    listener = free_socket(settings.port)  # before the seconds that loading takes
     path = Path(settings.run)
     info = open_run(path, path.parent)
     predictor = load_run(info, settings.device)
@@ -66,7 +67,7 @@ def serve(settings: Settings, folder: Path, out: TextIO) -> None:
     answering = Answering(predictor, uploads, examples, forget=known.discard)
     demo = build_demo(answering, about, examples)
     demo.upload_file_set = known  # gradio's own memory of uploads, which would grow for ever
-    server = Server(demo, settings, uploads, answering.counts, lambda status: _say(out, status))
+    server = Server(demo, settings, uploads, listener, answering.counts, lambda status: _say(out, status))
     threading.Thread(target=_stop_with, args=(sys.stdin, server.stop), name="demo end", daemon=True).start()
     server.run()
 

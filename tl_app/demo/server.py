@@ -48,13 +48,22 @@ class Server:
         demo: The page.
         settings: Port, link and end.
         uploads: The folder that gradio stores uploads in.
+        listener: Bound, of :func:`free_socket`.
         counts: Of questions; read only.
         say: Told whenever the status has changed.
     """
 
-    def __init__(self, demo: gr.Blocks, settings: Settings, uploads: Path, counts: Counts, say: Say) -> None:
+    def __init__(
+        self,
+        demo: gr.Blocks,
+        settings: Settings,
+        uploads: Path,
+        listener: socket.socket,
+        counts: Counts,
+        say: Say,
+    ) -> None:
         self._settings, self._uploads, self._counts, self._say = settings, uploads, counts, say
-        self._socket = free_socket(settings.port)
+        self._socket = listener
         port = self._socket.getsockname()[1]
         self._status = Status(local=f"http://{HOST}:{port}/", sharing=settings.share)
         self._port = port

@@ -1,4 +1,4 @@
-"""The app as a whole: the five tabs, what one tab does to another, the clock, and the server around it."""
+"""The app as a whole: the six tabs, what one tab does to another, the clock, and the server around it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from tl_app.ui import (
     rate_card,
     results_tab,
     runs_tab,
+    share_tab,
     storage,
     theme,
     train_tab,
@@ -37,6 +38,7 @@ from tl_app.ui.blocks import html
 from tl_app.ui.data_tab import DataTab
 from tl_app.ui.results_tab import ResultsTab
 from tl_app.ui.runs_tab import RunsTab
+from tl_app.ui.share_tab import ShareTab
 from tl_app.ui.storage import Storage
 from tl_app.ui.strip import HEAD_FIELDS
 from tl_app.ui.toasts import toasts
@@ -55,6 +57,7 @@ _TITLES = {
     **results_tab.TITLES,
     **try_tab.TITLES,
     **runs_tab.TITLES,
+    **share_tab.TITLES,
     **worth_card.TITLES,
     **storage.TITLES,
 }
@@ -121,6 +124,7 @@ def launch(
         work.prober.stop()
         work.finder.stop()
         work.weigher.make_way()
+        work.sharer.stop()
         work.examiner.stop()
         work.worker.close()
 
@@ -160,6 +164,7 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
     """The page, and what completes it for later visitors once the catalogue is loaded."""
     _own_temp_folder()
     with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as demo:
+        public = share_tab.banner()
         html(_header(), elem_id="tl-header")
         with gr.Tabs(selected="data", elem_id="tl-tabs") as tabs:
             with gr.Tab("Data", id="data"):
@@ -174,11 +179,14 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
                 stored = runs_tab.build(work)
                 weighing = worth_card.lay_out()
                 kept = storage.build()
+            with gr.Tab("Share", id="share") as share_page:
+                share = share_tab.build(work, public)
         _explain_buttons()
         clock = gr.Timer(_TICK_SECONDS)
         _wire_photos(data, train, tabs)
         _wire_sources(train, train_page)
-        _wire_clock(demo, clock, data, train, tabs)
+        _wire_clock(demo, clock, data, train, share, tabs)
+        share_page.select(share.acts.list_runs, share.chosen, share.run, queue=False, show_progress="hidden")
         _wire_trial(train, trial, stored, tabs, try_page)
         _wire_results(train, results, stored, tabs)
         _wire_runs(data, train, stored, kept, tabs, runs_page)
@@ -249,18 +257,24 @@ def _wire_sources(train: TrainTab, page: gr.Tab) -> None:
     page.select(listed, form["backbone"], form["weights"], queue=False, show_progress="hidden")
 
 
-def _wire_clock(demo: gr.Blocks, clock: gr.Timer, data: DataTab, train: TrainTab, tabs: gr.Tabs) -> None:
+def _wire_clock(
+    demo: gr.Blocks, clock: gr.Timer, data: DataTab, train: TrainTab, share: ShareTab, tabs: gr.Tabs
+) -> None:
     """Once a second what moved; everything at once for a page that was just opened."""
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
     answer, form = data.answer, train.settings.form
 
-    def tick(run_seen: Any, answer_seen: Any, source: str) -> Any:
+    def tick(run_seen: Any, answer_seen: Any, share_seen: Any, source: str) -> Any:
         run, first = train.acts.tick(run_seen, source), answer.acts.tick(answer_seen, source)
-        if run is None and first is None:
+        shared = share.acts.tick(share_seen)
+        if run is None and first is None and shared is None:
             return gr.skip()
-        return (*(run or _skips(train.live)), *(first or _skips(answer.shown)))
+        parts = ((run, train.live), (first, answer.shown), (shared, share.shown))
+        return [value for moved, outputs in parts for value in (moved or _skips(outputs))]
 
-    clock.tick(tick, [train.seen, answer.seen, data.source], [*train.live, *answer.shown], **quiet)
+    asked_by_clock = [train.seen, answer.seen, share.seen, data.source]
+    clock.tick(tick, asked_by_clock, [*train.live, *answer.shown, *share.shown], **quiet)
+    demo.load(share.acts.redraw, None, share.shown, **quiet)
     # The running run first: it does not wait for the thumbnails of the photos.
     demo.load(train.acts.redraw, data.source, train.live, **quiet)
     demo.load(rate_card.Acts(train.acts.work).draw, None, train.rates.shown, **quiet)
