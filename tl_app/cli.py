@@ -19,7 +19,17 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_app import api, cli_cache, cli_exports, cli_insights, cli_sharing, predicting, rows, upkeep
+from tl_app import (
+    api,
+    cli_cache,
+    cli_demo,
+    cli_exports,
+    cli_insights,
+    cli_lists,
+    cli_sharing,
+    predicting,
+    rows,
+)
 from tl_app.config import TrainConfig
 from tl_app.errors import UsageError, UserError
 from tl_app.fields import with_joined_shares, with_one_stage
@@ -97,13 +107,21 @@ def ui(
     port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 7860,
     runs_dir: RunsDir = None,
     browser: Annotated[bool, typer.Option(help="Open the page when the machine has a browser.")] = True,
+    auth: Annotated[
+        list[str] | None,
+        typer.Option(metavar="USER:PASSWORD", help="A login; needed with --host. Better: $TL_APP_AUTH."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A further name for the page, such as a proxy's.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Start the app and open its page."""
     from tl_app.ui.app import launch
 
+    own: dict[str, Any] = {"runs_dir": runs_dir, "open_browser": browser}
     with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
-        launch(host=host, port=port, runs_dir=runs_dir, open_browser=browser)
+        launch(host=host, port=port, auth=auth or (), allowed_hosts=allow_host or (), **own)
     if json:
         print(jsonlib.dumps({"host": host, "port": port}))
 
@@ -300,97 +318,8 @@ def predict(
     printed(json, work, terminal.show_predictions)
 
 
-@app.command()
-def backbones(
-    search: Annotated[str, typer.Argument(help="Part of a name, family or group.")] = "", json: Json = False
-) -> None:
-    """List the backbones and their weights."""
-    from tl_app import terminal
-
-    printed(
-        json,
-        lambda: {"backbones": [rows.backbone(spec) for spec in api.list_backbones(search)]},
-        terminal.show_backbones,
-    )
-
-
-@app.command()
-def inspect(
-    data: Data,
-    val_fraction: Annotated[
-        float, typer.Option(help="Share kept for validation when there is no val split.")
-    ] = 0.2,
-    seed: Annotated[int, typer.Option(help="Of that split.")] = 0,
-    json: Json = False,
-) -> None:
-    """Scan photos: classes, counts, and every file that will not be used."""
-    from tl_app import terminal
-
-    def work() -> dict[str, Any]:
-        index = api.inspect(data, val_fraction=val_fraction, seed=seed)
-        return {
-            "data": index.source,
-            "classes": list(index.classes),
-            "counts": index.counts(),
-            "train_images": len(index.used("train")),
-            "val_images": len(index.used("val")),
-            "test_images": len(index.used("test")),
-            "made_split": index.made_split,
-            "left_out": [{"path": photo.path, "reason": photo.issue} for photo in index.left_out],
-        }
-
-    printed(json, work, terminal.show_index)
-
-
-@app.command("runs")
-def list_runs(runs_dir: RunsDir = None, json: Json = False) -> None:
-    """List the runs, newest first."""
-    from tl_app import terminal
-
-    def work() -> dict[str, Any]:
-        return {"runs": [rows.run(info) for info in api.list_runs(runs_dir)]}
-
-    printed(json, work, terminal.show_runs)
-
-
-@app.command("presets")
-def list_presets(json: Json = False) -> None:
-    """List the presets that ship, with their settings."""
-    from tl_app import terminal
-
-    printed(json, lambda: {"presets": rows.as_json(upkeep.list_presets())}, terminal.show_presets)
-
-
-@app.command("save-preset")
-def save_preset(
-    run: Run,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file to make.", show_default=False)],
-    name: Annotated[str, typer.Option(help="Of the preset; default: made of backbone and recipe.")] = "",
-    description: Annotated[str, typer.Option(help="One line.")] = "",
-    runs_dir: RunsDir = None,
-    json: Json = False,
-) -> None:
-    """Save a run's settings as a preset for other photos."""
-    from tl_app import terminal
-
-    def work() -> dict[str, Any]:
-        saved = upkeep.save_preset(run, file, name=name, description=description, runs_dir=runs_dir)
-        return {"file": str(file), **rows.as_json(saved)}
-
-    printed(json, work, terminal.show_saved_preset)
-
-
-@app.command()
-def script(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:
-    """Print a Python script that trains a run again; its first lines are the command that does the same."""
-
-    def work() -> dict[str, Any]:
-        row = rows.run(api.open_run(run, runs_dir))
-        return {name: row[name] for name in ("name", "command", "script")}
-
-    printed(json, work, lambda values: print(values["script"], end=""))
-
-
-for _later in (*cli_insights.COMMANDS, *cli_exports.COMMANDS, *cli_sharing.COMMANDS):
+for _later in (*cli_insights.COMMANDS, *cli_exports.COMMANDS, *cli_sharing.COMMANDS, *cli_demo.COMMANDS):
     app.command()(_later)
+for _name, _listing in cli_lists.COMMANDS.items():
+    app.command(_name)(_listing)
 app.add_typer(cli_cache.app, name="cache")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from tl_app import runs, words
-from tl_app.data.decode import EXTENSIONS
+from tl_app.cards import drop_zone
 from tl_app.errors import UsageError
 from tl_app.runs import RunInfo
 from tl_app.ui import markup, open_model, picker, theme, why
@@ -152,18 +152,14 @@ def _lay_out() -> _Parts:
 
 
 def _drop_zone() -> gr.HTML:
+    info = "or paste with Ctrl+V. JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC are read; nothing leaves this machine."
     return gr.HTML(
         label="Photos to try",
-        html_template=_template(),
-        js_on_load=theme.script("drop"),
+        html_template=drop_zone(theme.asset("drop.html"), "Drop one or many photos here", info, many=True),
+        js_on_load=theme.script("drop", "stored"),
         apply_default_css=False,
         elem_id="tl-drop",
     )
-
-
-def _template() -> str:
-    template = (theme.asset("drop.html")).strip()
-    return template.replace("ACCEPT", ",".join(["image/*", *sorted(EXTENSIONS)]))
 
 
 @dataclass(frozen=True)

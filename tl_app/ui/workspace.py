@@ -31,6 +31,7 @@ from tl_app.ui.aside import Aside
 from tl_app.ui.examiner import Examiner
 from tl_app.ui.exporter import exporter
 from tl_app.ui.prober import Prober
+from tl_app.ui.sharing import Sharer
 from tl_app.worthwhile import Study, WorthResult, result_of, study, study_of
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Workspace:
         )
         self.examiner = Examiner(self.runs_dir)
         self.exporter = exporter()
+        self.sharer = Sharer()
         self._lock = threading.Lock()
         self._datasets: collections.OrderedDict[str, DatasetIndex] = collections.OrderedDict()
         self._predictors: collections.OrderedDict[tuple[str, ...], Predictor] = collections.OrderedDict()
