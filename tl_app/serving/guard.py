@@ -242,7 +242,9 @@ class Guard:
         self, asked: Asked, scope: Scope, receive: Receive, send: Send
     ) -> Response | Refusal | None:
         """Lets the app answer; what is to be said instead when it may not, or cannot in time."""
-        size = self._upload_bytes(asked)
+        size, most = self._upload_bytes(asked), self._most_bytes(asked)
+        if most is not None and asked.said_bytes > most:
+            return too_large(most)
         if size is not None and self._room is not None and not self._room.take(size):
             return _FULL
         try:
@@ -280,17 +282,18 @@ class Guard:
         # The server reads no more than a request says; one that does not say is taken for the largest.
         return asked.said_bytes if asked.said_bytes >= 0 else self._rules.uploads.request_bytes or 0
 
+    def _most_bytes(self, asked: Asked) -> int | None:
+        """Of the whole body."""
+        upload = rules.UPLOAD.fullmatch(asked.path)
+        return self._rules.uploads.request_bytes if upload else self._rules.body_bytes
+
     def _body(self, asked: Asked, receive: Receive) -> Body | Refusal | None:
-        """The body, watched; a refusal when its size is known to be too much."""
+        """The body, watched; a refusal when it is none that could be."""
         if asked.method != "POST":
             return None
-        uploads = self._rules.uploads if rules.UPLOAD.fullmatch(asked.path) else None
-        most = uploads.request_bytes if uploads else self._rules.body_bytes
-        if most is not None and asked.said_bytes > most:
-            return too_large(most)
-        if uploads is None:
-            return Body(receive, most, _BODY_SECONDS, None)
-        return upload_body(receive, asked.headers.get("content-type", ""), uploads)
+        if not rules.UPLOAD.fullmatch(asked.path):
+            return Body(receive, self._rules.body_bytes, _BODY_SECONDS, None)
+        return upload_body(receive, asked.headers.get("content-type", ""), self._rules.uploads)
 
     def _visit(self, asked: Asked) -> str:
         """The cookie to send with a page that is open to all, for a browser that has none yet."""

@@ -201,8 +201,8 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
         demo.fns.values()
     ):  # of this page, not of a public API: the page is a third lighter without its manual
         event.api_visibility = "private"
-    # Ticks and sliders do not queue; scans, downloads and predictions do, several side by side.
-    demo.queue(default_concurrency_limit=8, max_size=64)
+    # Ticks and sliders do not queue; scans, downloads and predictions do, several side by side, and have to.
+    demo.queue(default_concurrency_limit=8, max_size=64, api_open=False)
 
     def complete() -> None:
         train.settings.complete()
