@@ -60,7 +60,7 @@ LAYERS: list[set[str]] = [
     {"export"},
     {"api", "insights", "upkeep", "options", "rows", "terminal", "terminal_verdicts", "terminal_insights"},
     {"demo"},
-    {"cli", "cli_cache", "cli_insights", "ui"},
+    {"cli", "cli_cache", "cli_insights", "cli_ui", "ui"},
     {"__main__", "__init__"},
 ]
 NO_TORCH_AT_THE_TOP = {
@@ -80,6 +80,7 @@ NO_TORCH_AT_THE_TOP = {
     "options",
     "cli",
     "cli_insights",
+    "cli_ui",
     "api",
     "insights",
     "jobs",

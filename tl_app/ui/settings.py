@@ -17,6 +17,7 @@ from tl_app.backbones import bundled
 from tl_app.backbones.naming import family_and_label
 from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
+from tl_app.references import FILE_PREFIX
 from tl_app.transfer.recipes import default_depth
 from tl_app.ui import form, picker, preview
 from tl_app.ui.blocks import html
@@ -324,11 +325,17 @@ def late_parts(
         "strip": {"value": value_of(config.backbone, depth, classes, _head_of(config))},
         "backbone": {"choices": picker.backbones(), "interactive": True},
         "weights": {
-            "choices": picker.weights(config.backbone, runs_dir),
+            "choices": picker.weights(config.backbone, runs_dir) + _own_file(weights),
             "interactive": config.recipe != "scratch",
         },
         "fuse_backbone": {"choices": picker.second_backbones(), "interactive": config.recipe == "head"},
     }
+
+
+def _own_file(weights: str) -> list[tuple[str, str]]:
+    """A file that a run or a preset starts from; the page itself offers none."""
+    named = weights.startswith(FILE_PREFIX)
+    return [(f"File {Path(weights.removeprefix(FILE_PREFIX)).name}", weights)] if named else []
 
 
 def _given(late: dict[str, dict[str, Any]], shown: dict[str, Any]) -> tuple[Any, ...]:

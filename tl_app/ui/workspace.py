@@ -23,7 +23,7 @@ from tl_app.errors import UsageError, UserError
 from tl_app.events import Event
 from tl_app.files import write_json
 from tl_app.jobs import Job, Worker
-from tl_app.references import RUN_PREFIX, located
+from tl_app.references import FILE_PREFIX, RUN_PREFIX, located
 from tl_app.runs import RunInfo
 from tl_app.scanning import scanned
 from tl_app.snapshot import Snapshot, snapshot_of
@@ -153,10 +153,13 @@ class Workspace:
 
         Raises:
             UsageError: They name a run that may not.
+            DataError: They name a file that may not.
         """
         for value in (config.weights, config.teacher):
             if value.startswith(RUN_PREFIX):
                 self._own(value.removeprefix(RUN_PREFIX))
+            elif value.startswith(FILE_PREFIX):
+                confined(Path(value.removeprefix(FILE_PREFIX)).expanduser(), self.roots)
         return config
 
     def _own(self, run: str | Path) -> str | Path:
