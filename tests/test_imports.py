@@ -77,7 +77,17 @@ LAYERS: list[set[str]] = [
         "terminal_insights",
     },
     {"demo"},
-    {"cli", "cli_cache", "cli_demo", "cli_exports", "cli_insights", "cli_lists", "cli_sharing", "ui"},
+    {
+        "cli",
+        "cli_cache",
+        "cli_demo",
+        "cli_exports",
+        "cli_insights",
+        "cli_lists",
+        "cli_sharing",
+        "cli_ui",
+        "ui",
+    },
     {"__main__", "__init__"},
 ]
 NO_TORCH_AT_THE_TOP = {
@@ -104,6 +114,7 @@ NO_TORCH_AT_THE_TOP = {
     "cli_lists",
     "cli_sharing",
     "sharing",
+    "cli_ui",
     "api",
     "exports",
     "insights",

@@ -27,6 +27,7 @@ from tl_app import (
     cli_insights,
     cli_lists,
     cli_sharing,
+    cli_ui,
     predicting,
     rows,
 )
@@ -34,7 +35,18 @@ from tl_app.config import TrainConfig
 from tl_app.errors import UsageError, UserError
 from tl_app.fields import with_joined_shares, with_one_stage
 from tl_app.memory import keep_memory
-from tl_app.options import Data, Device, Json, Run, RunsDir, help_of, import_torch, printed, train_signature
+from tl_app.options import (
+    Data,
+    Device,
+    Json,
+    Run,
+    RunsDir,
+    help_of,
+    import_torch,
+    printed,
+    taken,
+    train_signature,
+)
 
 _STOPPED = object()
 
@@ -101,51 +113,43 @@ def _failed(message: str, code: int, as_json: bool) -> int:
     return code
 
 
-@app.command()
-def ui(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 7860,
-    runs_dir: RunsDir = None,
-    browser: Annotated[bool, typer.Option(help="Open the page when the machine has a browser.")] = True,
-    auth: Annotated[
-        list[str] | None,
-        typer.Option(metavar="USER:PASSWORD", help="A login; needed with --host. Better: $TL_APP_AUTH."),
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A further name for the page, such as a proxy's.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Start the app and open its page."""
-    from tl_app.ui.app import launch
-
-    own: dict[str, Any] = {"runs_dir": runs_dir, "open_browser": browser}
-    with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
-        launch(host=host, port=port, auth=auth or (), allowed_hosts=allow_host or (), **own)
-    if json:
-        print(jsonlib.dumps({"host": host, "port": port}))
+app.command()(cli_ui.ui)
 
 
 def train(
-    data: str, name: str | None, preset: str | None, runs_dir: Path | None, json: bool, **settings: Any
+    data: str,
+    name: str | None,
+    preset: str | None,
+    runs_dir: Path | None,
+    trust: bool,
+    json: bool,
+    **settings: Any,
 ) -> object:
     """Train a classifier on a folder (or zip) with one folder of photos per class."""
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = taken(settings, trust)
     own: dict[str, Any] = {"name": name, "preset": preset, "runs_dir": runs_dir}
     return _train(json, lambda show: api.train(data, on_event=show, **own, **given))
 
 
-def pretrain(data: str, name: str | None, runs_dir: Path | None, json: bool, **settings: Any) -> object:
+def pretrain(
+    data: str, name: str | None, runs_dir: Path | None, trust: bool, json: bool, **settings: Any
+) -> object:
     """Make a source model: train a backbone on a folder of photos, to start other runs from (--weights run:NAME)."""
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = taken(settings, trust)
     return _train(json, lambda show: api.pretrain(data, name=name, runs_dir=runs_dir, on_event=show, **given))
 
 
 def distill(
-    run: str, name: str | None, runs_dir: Path | None, json: bool, backbone: str | None, **settings: Any
+    run: str,
+    name: str | None,
+    runs_dir: Path | None,
+    trust: bool,
+    json: bool,
+    backbone: str | None,
+    **settings: Any,
 ) -> object:
     """Make a smaller copy of a run: train another backbone (--backbone) on its answers and its photos' labels."""
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = taken(settings, trust)
     if backbone is None:
         raise UsageError(
             "There is no backbone for the copy.", "`tl-app backbones` lists them.", "Add --backbone NAME."
@@ -156,13 +160,13 @@ def distill(
     )
 
 
-def lr_find(data: str, preset: str | None, json: bool, **settings: Any) -> None:
+def lr_find(data: str, preset: str | None, trust: bool, json: bool, **settings: Any) -> None:
     """Find a learning rate: up to 100 steps at rising rates on a network that is thrown away; no run is made."""
     from tl_app import terminal
 
     def work() -> Any:
         import_torch()
-        given = {name: value for name, value in settings.items() if value is not None}
+        given = taken(settings, trust)
         with terminal.TrainDisplay() as display:
             return api.lr_find(data, on_event=display.show, preset=preset, **given)
 

@@ -197,7 +197,7 @@ class _Acts:
         try:
             if kind == EXPORT:
                 return _using(f"the opened {self.work.opened(name).predictor.source}")
-            return _using(f"run {_run_text(runs.open_run(name, self.work.runs_dir))}")
+            return _using(f"run {_run_text(self.work.open_run(name))}")
         except UsageError as error:
             return markup.message(str(error), "error")
 
