@@ -104,12 +104,18 @@ def ui(
     allow_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A further name for the page, such as a proxy's.")
     ] = None,
+    data_root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="A folder photos may come from; with --host, uploads alone if none."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Start the app and open its page."""
     from tl_app.ui.app import launch
 
-    own: dict[str, Any] = {"runs_dir": runs_dir, "open_browser": browser}
+    own: dict[str, Any] = {"runs_dir": runs_dir, "open_browser": browser, "data_roots": data_root or ()}
     with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
         launch(host=host, port=port, auth=auth or (), allowed_hosts=allow_host or (), **own)
     if json:

@@ -8,6 +8,5 @@ from tl_app.serving import logins
 
 
 @pytest.fixture(autouse=True)
-def cheap_hashes(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    if "real_cost" not in request.keywords:
-        monkeypatch.setattr(logins, "_COST", 2**8)
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logins, "_COST", 2**8)

@@ -12,6 +12,7 @@ from tl_app import resources
 from tl_app.errors import ResourceError
 from tl_app.serving import rules
 from tl_app.ui import app, theme
+from tl_app.ui.workspace import Workspace
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_events_are_not_an_api(page: gr.Blocks):
 
 
 def test_nothing_on_the_page_comes_from_the_network():
-    assert app.launch_options(rules.local(7860))["theme"]._stylesheets == []
+    assert app.launch_options(rules.local(7860), Workspace())["theme"]._stylesheets == []
     for name in ("style.css", "drop.html", "logo.svg"):
         text = theme.asset(name).replace("http://www.w3.org/2000/svg", "")
         assert "http" not in text and "//" not in text.replace("<!--", ""), name
@@ -77,7 +78,7 @@ def test_handlebars_gets_no_value():
 
 
 def test_it_can_be_installed_and_is_served_to_this_machine_only():
-    options = app.launch_options(rules.local(7860))
+    options = app.launch_options(rules.local(7860), Workspace())
     assert options["pwa"] and Path(options["favicon_path"]).is_file()
     assert options["footer_links"] == ["settings"]
     assert options["share"] is False and options["ssr_mode"] is False

@@ -5,5 +5,7 @@
   ``launch(app_kwargs={"middleware": [Middleware(Guard, rules=rules)]})``.
 - :mod:`~tl_app.serving.logins`: hashed passwords, tries, sessions.
 
-A server that should be reached through a tunnel is given its names: ``public(port, hosts=("*.gradio.live",))``.
+The page's queue is part of it: ``page.queue(max_size=rules.waiting, api_open=False)``, as with an open API anyone
+passes the queue by. A server that should be reached through a tunnel is given its names:
+``public(port, hosts=("*.gradio.live",))``.
 """

@@ -29,7 +29,7 @@ class Asked:
     @property
     def as_page(self) -> bool:
         """Whether a person would read the answer."""
-        return self.method == "GET" and "text/html" in self.headers.get("accept", "")
+        return "text/html" in self.headers.get("accept", "")
 
     @property
     def said_bytes(self) -> int:

@@ -28,10 +28,11 @@ from tl_app.serving.logins import Logins
 from tl_app.serving.replies import BUSY, Incoming, Reply, say
 from tl_app.serving.room import Room
 from tl_app.serving.rules import Rules
+from tl_app.serving.turns import Turns
 
 _COOKIE_SECONDS = 7 * 24 * 3600  # of a token's cookie, which is of use for as long as the app runs
 _LOGIN_BYTES = 4000
-_BODY_SECONDS = 30.0
+_BODY_SECONDS, _TURN_SECONDS = 30.0, 60.0
 _FULL = Refusal(503, "There is no room for more files at the moment. Please try again in a minute.", 60)
 _SLOW = Refusal(503, "This took too long. Please try again.", 5)
 _NOTHING = Refusal(404, "This address does not exist.")
@@ -73,6 +74,7 @@ class Guard:
         self._global_rate = Buckets(rules.global_rate) if rules.global_rate else None
         kept = rules.uploads.kept_bytes
         self._room = None if kept is None else Room(rules.files, kept)
+        self._turns = Turns(rules.uploads.at_once, rules.uploads.own_at_once, _TURN_SECONDS)
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,6 +142,7 @@ class Guard:
             known = known or path == rules.STARTED
         elif asked.method == "POST":
             known = any(kind.fullmatch(path) for kind in (rules.UPLOAD, rules.WORK, rules.SMALL))
+            known = known or path in self._rules.routes
         known = known or (path == "/login" and asked.method in ("GET", "POST") and self._logins is not None)
         if not known or "deep_link" in query or query.get("view") == ["api"]:
             return _NOTHING
@@ -162,7 +165,7 @@ class Guard:
         if self._logins is not None:
             if self._logins.user_of(asked.cookies.get(self._rules.cookie, "")):
                 return None
-            to_login = asked.as_page and asked.path == "/"
+            to_login = asked.as_page and (asked.method, asked.path) == ("GET", "/")
             return doors.moved("./login") if to_login else Refusal(401, "Please log in again.")
         if not self._rules.token:
             return None
@@ -241,7 +244,17 @@ class Guard:
         self, asked: Asked, scope: Scope, receive: Receive, send: Send
     ) -> Response | Refusal | None:
         """Lets the app answer; what is to be said instead when it may not, or cannot in time."""
-        size = self._upload_bytes(asked)
+        if not rules.UPLOAD.fullmatch(asked.path):
+            return await self._let_in(asked, scope, receive, send)
+        async with self._turns.one(self._session(asked)) as has_place:
+            return await self._let_in(asked, scope, receive, send) if has_place else BUSY
+
+    async def _let_in(
+        self, asked: Asked, scope: Scope, receive: Receive, send: Send
+    ) -> Response | Refusal | None:
+        size, most = self._upload_bytes(asked), self._most_bytes(asked)
+        if most is not None and asked.said_bytes > most:
+            return too_large(most)
         if size is not None and self._room is not None and not self._room.take(size):
             return _FULL
         try:
@@ -279,17 +292,18 @@ class Guard:
         # The server reads no more than a request says; one that does not say is taken for the largest.
         return asked.said_bytes if asked.said_bytes >= 0 else self._rules.uploads.request_bytes or 0
 
+    def _most_bytes(self, asked: Asked) -> int | None:
+        """Of the whole body."""
+        upload = rules.UPLOAD.fullmatch(asked.path)
+        return self._rules.uploads.request_bytes if upload else self._rules.body_bytes
+
     def _body(self, asked: Asked, receive: Receive) -> Body | Refusal | None:
-        """The body, watched; a refusal when its size is known to be too much."""
+        """The body, watched; a refusal when it is none that could be."""
         if asked.method != "POST":
             return None
-        uploads = self._rules.uploads if rules.UPLOAD.fullmatch(asked.path) else None
-        most = uploads.request_bytes if uploads else self._rules.body_bytes
-        if most is not None and asked.said_bytes > most:
-            return too_large(most)
-        if uploads is None:
-            return Body(receive, most, _BODY_SECONDS, None)
-        return upload_body(receive, asked.headers.get("content-type", ""), uploads)
+        if not rules.UPLOAD.fullmatch(asked.path):
+            return Body(receive, self._rules.body_bytes, _BODY_SECONDS, None)
+        return upload_body(receive, asked.headers.get("content-type", ""), self._rules.uploads)
 
     def _visit(self, asked: Asked) -> str:
         """The cookie to send with a page that is open to all, for a browser that has none yet."""

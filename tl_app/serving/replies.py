@@ -14,7 +14,7 @@ from tl_app.serving.asked import Asked
 from tl_app.serving.bodies import Body, Refusal
 
 BUSY = Refusal(503, "Many people are asking at the moment. Please try again in a few seconds.", 5)
-_DRAIN_SECONDS, _DRAIN_BYTES = 3.0, 50_000_000
+_DRAIN_SECONDS, _DRAIN_BYTES = 15.0, 50_000_000
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -85,7 +85,7 @@ async def say(answer: Response | Refusal, asked: Asked, incoming: Incoming, send
     )
     content = b"" if asked.method == "HEAD" else bytes(response.body)
     await send({"type": "http.response.body", "body": content, "more_body": True})
-    if asked.method == "POST":
+    if asked.method == "POST" and response.status_code != 408:  # who was too slow is not waited for once more
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):
                 left = _DRAIN_BYTES

@@ -53,6 +53,8 @@ class Uploads:
         files: In one request.
         seconds: From the first byte to the last; None for as long as it takes.
         idle_seconds: Between two pieces.
+        at_once: Uploads that are read at a time; others wait for theirs.
+        own_at_once: Of one browser.
         kept_bytes: What may lie in the upload folder before no more is taken; None for no limit.
     """
 
@@ -61,6 +63,8 @@ class Uploads:
     files: int = 1000
     seconds: float | None = None
     idle_seconds: float = 60.0
+    at_once: int = 16
+    own_at_once: int = 8
     kept_bytes: int | None = None
 
 

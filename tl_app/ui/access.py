@@ -11,7 +11,8 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
-from tl_app.errors import ResourceError
+from tl_app import resources
+from tl_app.errors import ResourceError, UsageError
 from tl_app.serving import logins, rules
 from tl_app.serving.rules import Rules
 
@@ -25,7 +26,6 @@ def rules_for(
     token: str | None = None,
     auth: Iterable[str] = (),
     allowed_hosts: Iterable[str] = (),
-    routes: Iterable[str] = (),
 ) -> Rules:
     """The rules for a page that listens there.
 
@@ -35,17 +35,39 @@ def rules_for(
         token: Of the link, in local mode; None for ``$TL_APP_TOKEN``, or one that nobody can guess.
         auth: Logins as ``USER:PASSWORD``; none for those of ``$TL_APP_AUTH``, one a line.
         allowed_hosts: Further names the page may be asked for by.
-        routes: Addresses served beside gradio's own.
 
     Raises:
         UsageError: Other machines could reach it, and there is no login; or a login is not complete.
     """
     auth = list(auth) or os.environ.get("TL_APP_AUTH", "").splitlines()
-    more = {"files": (Path(os.environ["GRADIO_TEMP_DIR"]),), "routes": frozenset(routes)}
+    more = {"files": (Path(os.environ["GRADIO_TEMP_DIR"]),)}
     if auth or not _only_here(host):
         return rules.lan(port, logins=logins.parsed(auth), host=host, hosts=allowed_hosts, **more)
     token = os.environ.get("TL_APP_TOKEN") or None if token is None else token
     return rules.local(port, token=token, hosts=allowed_hosts, **more)
+
+
+def roots(asked: Iterable[str | Path], data: str | None) -> tuple[Path, ...]:
+    """Folders that photos may come from, when not all may be used: those asked for, uploads, and the sample.
+
+    Args:
+        asked: By whoever starts the app.
+        data: The photos to begin with; None for none.
+
+    Raises:
+        UsageError: One is not a folder.
+    """
+    folders = [Path(each).expanduser().resolve() for each in asked]
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"'{folder}' is no folder.", remedy="Name one that is there with --data-root.")
+    begin = [] if data is None else [Path(data).expanduser().resolve()]
+    return (
+        *folders,
+        *begin,
+        resources.home_dir().resolve() / "uploads",
+        resources.sample_data_dir().resolve(),
+    )
 
 
 def link(host: str, rules: Rules) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import threading
 import webbrowser
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tl_app.ui import (
     loading,
     preset_bar,
     preview,
+    questions,
     rate_card,
     results_tab,
     runs_tab,
@@ -82,6 +84,7 @@ def launch(
     token: str | None = None,
     auth: Iterable[str] = (),
     allowed_hosts: Iterable[str] = (),
+    data_roots: Sequence[str | Path] = (),
 ) -> None:
     """Serves the app until it is interrupted.
 
@@ -94,6 +97,8 @@ def launch(
         token: What opens the page on this machine; None makes one. ``$TL_APP_TOKEN`` sets it as well.
         auth: Logins as ``USER:PASSWORD``, for a page that other machines can reach. ``$TL_APP_AUTH`` as well.
         allowed_hosts: Names beside this machine's own that the page may be asked for by, such as a proxy's.
+        data_roots: Folders that photos may come from. When other machines can reach the page and there are none, photos
+            come from uploads and the sample alone.
 
     Raises:
         ResourceError: The port is taken.
@@ -102,16 +107,20 @@ def launch(
     """
     port = access.usable_port(host, port)
     _own_temp_folder()
-    routes = (route.path for route in theme.routes())
-    rules = access.rules_for(host, port, token=token, auth=auth, allowed_hosts=allowed_hosts, routes=routes)
-    work = Workspace(runs_dir)
+    rules = access.rules_for(host, port, token=token, auth=auth, allowed_hosts=allowed_hosts)
+    roots = None if rules.mode == "local" and not data_roots else access.roots(data_roots, data)
+    work = Workspace(runs_dir, roots)
     if data is not None:
         work.scan(str(Path(data).expanduser()))
     demo, complete = _create(work)
     access.trust_own_address()
     loading.announce()
     demo.launch(
-        server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, **launch_options(rules)
+        server_name=host,
+        server_port=port,
+        prevent_thread_lock=True,
+        quiet=True,
+        **launch_options(rules, work),
     )
     loading.in_background(complete)
     url = access.link(host, rules)
@@ -129,12 +138,15 @@ def launch(
         work.worker.close()
 
 
-def launch_options(rules: Rules) -> dict[str, Any]:
+def launch_options(rules: Rules, work: Workspace) -> dict[str, Any]:
     """What ``Blocks.launch`` is given besides the address.
 
     Args:
         rules: Who may ask for what.
+        work: The app's memory.
     """
+    routes = theme.routes() + questions.routes(work)
+    rules = dataclasses.replace(rules, routes=frozenset(route.path for route in routes))
     return {
         "theme": theme.theme(),
         "css_paths": [theme.style_sheet()],
@@ -147,7 +159,7 @@ def launch_options(rules: Rules) -> dict[str, Any]:
         "show_error": True,
         "enable_monitoring": False,
         "mcp_server": False,
-        "app_kwargs": {"routes": theme.routes(), "middleware": [Middleware(Guard, rules=rules)]},
+        "app_kwargs": {"routes": routes, "middleware": [Middleware(Guard, rules=rules)]},
     }
 
 
@@ -197,8 +209,8 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
         demo.fns.values()
     ):  # of this page, not of a public API: the page is a third lighter without its manual
         event.api_visibility = "private"
-    # Ticks and sliders do not queue; scans, downloads and predictions do, several side by side.
-    demo.queue(default_concurrency_limit=8, max_size=64)
+    # Ticks and sliders do not queue; scans, downloads and predictions do, several side by side, and have to.
+    demo.queue(default_concurrency_limit=8, max_size=64, api_open=False)
 
     def complete() -> None:
         train.settings.complete()

@@ -102,7 +102,7 @@ class _Acts:
 
     def _filled(self, key: str | None, preset: Preset, source: str) -> tuple[Any, ...]:
         loading.wait()
-        config = located(preset.config(data=source), self.work.runs_dir)
+        config = located(self.work.checked(preset.config(data=source)), self.work.runs_dir)
         index = self.work.dataset(source) or self.work.last_dataset()
         classes = len(index.classes) if index is not None else 2
         fields = settings.filled(config, classes, self.work.runs_dir, keep=presets.LEFT_OUT)

@@ -13,7 +13,6 @@ from typing import Any
 
 import gradio as gr
 
-from tl_app import runs
 from tl_app.backbones import bundled
 from tl_app.backbones.naming import family_and_label
 from tl_app.config import TrainConfig
@@ -261,7 +260,7 @@ class _Acts:
         if job is None or not job.is_alive:
             late = late_parts(_defaults(), None, self._classes(source), runs_dir)
             return _given(late, {"data": source} if source else {})
-        config = runs.open_run(job.path, runs_dir).asked
+        config = self.work.open_run(job.path).asked
         return filled(config, self._classes(source or config.data), runs_dir)
 
     def _depth(self, backbone: str, recipe: str, source: str, head: Sequence[Any]) -> tuple[Any, Any]:

@@ -184,7 +184,7 @@ class Acts:
         offered = self._offered(name)
         examples = [str(offered[number][0]) for number in picked if number < len(offered)]
         examples = [path for path in [*examples, *(own or [])] if Path(path).is_file()][:_MOST_EXAMPLES]
-        info = runs.open_run(name, self.work.runs_dir)
+        info = self.work.open_with_photos(name)
         settings = Settings(
             run=str(info.path.resolve()),
             title=title.strip(),
@@ -226,7 +226,7 @@ class Acts:
         """Validation photos, evenly of all classes, with where they are."""
         if not name:
             return []
-        info = runs.open_run(name, self.work.runs_dir)
+        info = self.work.open_with_photos(name)
         index = DatasetIndex.read_manifest(info.path / "manifest.csv")
         photos = thumbnails.spread(index.used("val"), _OFFERED)
         return [(index.root / photo.path, photo) for photo in photos]

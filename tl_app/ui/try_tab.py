@@ -177,7 +177,7 @@ class _Acts:
         if kind == BACKBONE:
             return _using(f"{name} as it is, with the labels of ImageNet")
         try:
-            return _using(f"run {_run_text(runs.open_run(name, self.work.runs_dir))}")
+            return _using(f"run {_run_text(self.work.open_run(name))}")
         except UsageError as error:
             return markup.message(str(error), "error")
 
