@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -27,21 +29,25 @@ def main() -> int:
     settings = settings_of(sys.stdin.readline())
     # Of this process alone, whatever else was left there by one that was killed.
     with tempfile.TemporaryDirectory(prefix="tl-app-demo-", ignore_cleanup_errors=True) as folder:
+        stops: list[Callable[[], None]] = []
+        ends = (sys.stdin, Path(folder), stops)
+        threading.Thread(target=_end_with, args=ends, name="demo end", daemon=True).start()
         try:
-            serve(settings, Path(folder), out)
+            serve(settings, Path(folder), out, stops)
         except UserError as error:
             _say(out, Status(state="failed", note=str(error), exit_code=error.exit_code))
             return error.exit_code
     return 0
 
 
-def serve(settings: Settings, folder: Path, out: TextIO) -> None:
+def serve(settings: Settings, folder: Path, out: TextIO, stops: list[Callable[[], None]]) -> None:
     """Loads the run, then serves it.
 
     Args:
         settings: What to serve.
         folder: Empty; for uploads and for what the tunnel writes.
         out: Where statuses go.
+        stops: Gets what ends it.
 
     Raises:
         UserError: There is no such run, it has no model yet, an example cannot be read, or the port is taken.
@@ -49,15 +55,16 @@ def serve(settings: Settings, folder: Path, out: TextIO) -> None:
     uploads = folder / "uploads"
     uploads.mkdir()
     _set_up(uploads)
+    from tl_app.runs import open_run
+
+    path = Path(settings.run)
+    info = open_run(path, path.parent)
     from tl_app.demo.answering import Answering
     from tl_app.demo.page import About, build_demo
     from tl_app.demo.server import Server, free_socket
     from tl_app.predictor import load_run
-    from tl_app.runs import open_run
 
     listener = free_socket(settings.port)  # before the seconds that loading takes
-    path = Path(settings.run)
-    info = open_run(path, path.parent)
     predictor = load_run(info, settings.device)
     predictor.expect(1)
     examples = [_content(Path(photo)) for photo in settings.examples]
@@ -68,7 +75,7 @@ def serve(settings: Settings, folder: Path, out: TextIO) -> None:
     demo = build_demo(answering, about, examples)
     demo.upload_file_set = known  # gradio's own memory of uploads, which would grow for ever
     server = Server(demo, settings, uploads, listener, answering.counts, lambda status: _say(out, status))
-    threading.Thread(target=_stop_with, args=(sys.stdin, server.stop), name="demo end", daemon=True).start()
+    stops.append(server.stop)
     server.run()
 
 
@@ -103,13 +110,15 @@ def _quality(accuracy: float | None) -> str:
     return f"It was right on {words.percent(accuracy, 0)} of photos that it had not been trained on."
 
 
-def _stop_with(stream: TextIO, stop: object) -> None:
+def _end_with(stream: TextIO, folder: Path, stops: list[Callable[[], None]]) -> None:
     """Ends the process when nobody holds the other end of the pipe any more."""
-    assert callable(stop)
     while stream.read(1):
         pass
-    stop()
-    threading.Event().wait(_LAST_SECONDS)
+    for stop in stops:
+        stop()
+    if stops:
+        threading.Event().wait(_LAST_SECONDS)  # within which it has ended by itself
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import gradio as gr
 
-from tl_app import runs, words
+from tl_app import words
 from tl_app.data.index import DatasetIndex
 from tl_app.demo.protocol import Settings, Status
 from tl_app.errors import UsageError
-from tl_app.ui import markup, photo_grid, thumbnails
+from tl_app.ui import finished, markup, photo_grid, thumbnails
 from tl_app.ui.blocks import html
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace
@@ -134,9 +134,10 @@ class Acts:
 
     def list_runs(self, name: str | None) -> Any:
         """The runs that have a model, newest first, with the choice kept where it still is there."""
-        found = [info.name for info in runs.list_runs(self.work.runs_dir) if info.best_epoch]
-        kept = name if name in found else (found[0] if found else None)
-        return gr.update(choices=found, value=kept)
+        found = finished.usable_runs(self.work)
+        names = [info.name for info in found]
+        kept = name if name in names else (names[0] if names else None)
+        return gr.update(choices=finished.choices(found), value=kept)
 
     @toasts
     def offer(self, name: str | None) -> tuple[Any, ...]:
@@ -184,7 +185,7 @@ class Acts:
         offered = self._offered(name)
         examples = [str(offered[number][0]) for number in picked if number < len(offered)]
         examples = [path for path in [*examples, *(own or [])] if Path(path).is_file()][:_MOST_EXAMPLES]
-        info = runs.open_run(name, self.work.runs_dir)
+        info = self.work.open_with_photos(name)
         settings = Settings(
             run=str(info.path.resolve()),
             title=title.strip(),
@@ -226,7 +227,7 @@ class Acts:
         """Validation photos, evenly of all classes, with where they are."""
         if not name:
             return []
-        info = runs.open_run(name, self.work.runs_dir)
+        info = self.work.open_with_photos(name)
         index = DatasetIndex.read_manifest(info.path / "manifest.csv")
         photos = thumbnails.spread(index.used("val"), _OFFERED)
         return [(index.root / photo.path, photo) for photo in photos]
