@@ -1,5 +1,4 @@
-// A place for photos: drop, choose, paste or take them. The original bytes go to the server, unread here,
-// since a browser cannot show every format that the server can. Triggers "upload" with the stored paths.
+// A place for photos: drop, choose, paste or take them. The script that follows says what becomes of them: take(files).
 const zone = element.querySelector(".tl-drop");
 const input = element.querySelector("input[type=file]");
 const note = element.querySelector(".tl-drop-note");
@@ -14,25 +13,14 @@ function say(message, isError = false) {
   note.classList.toggle("tl-error", isError);
 }
 
-async function send(files) {
-  const list = [...files].filter((file) => file.size > 0 || file.type);
-  if (!list.length) return;
-  busy++;
-  zone.classList.add("tl-busy");
-  const sent = [];
-  try {
-    for (const file of list) {
-      say(`Uploading ${sent.length + 1} of ${list.length}…`);
-      const stored = await upload(file);
-      sent.push({ path: stored.path, name: file.name });
-    }
-    say("");
-  } catch (error) {
-    say(`The upload failed: ${error.message || error}. Is the app still running?`, true);
-  }
-  busy--;
+function busier(by) {
+  busy += by;
   zone.classList.toggle("tl-busy", busy > 0);
-  if (sent.length) trigger("upload", { photos: sent });
+}
+
+function send(files) {
+  const list = [...files].filter((file) => file.size > 0 || file.type);
+  if (list.length) take(list);
 }
 
 input.addEventListener("change", () => {

@@ -35,7 +35,9 @@ async function hover(event) {
   if (over !== key) return;
   if (!photos.has(key)) {
     if (photos.size > 500) photos.clear();
-    photos.set(key, await server.photo_at({ about, number: point.customdata }));
+    const body = JSON.stringify({ about, number: point.customdata });
+    const answer = await fetch("tl-app/map-photo", { method: "POST", body });
+    photos.set(key, answer.ok ? await answer.json() : null);
   }
   if (over !== key || !photos.get(key)) return;
   fill(photos.get(key));

@@ -1,29 +1,7 @@
-// Cards that answer "why?". A card is an element with data-photo inside #props.target; it holds a figure, and buttons
-// with data-label. A click triggers "select" with {photo, label, turn}; props.value, {turn, label, picture, legend},
-// then takes the place of the photo until the same button is clicked again.
+// After explained.js: cards that answer "why?". A card is an element with data-photo inside #props.target; it holds a
+// figure, and buttons with data-label. A click triggers "select" with {photo, label, turn}; props.value, {turn, label,
+// picture, legend}, then takes the place of the photo until the same button is clicked again.
 let turn = 0;
-
-function put(card, label, picture, legend) {
-  const figure = card.querySelector("figure");
-  figure.querySelectorAll(".tl-why-picture, figcaption").forEach((old) => old.remove());
-  figure.classList.toggle("tl-explained", Boolean(label));
-  card.removeAttribute("aria-busy");
-  card.dataset.explained = label;
-  for (const button of card.querySelectorAll("[data-label]")) {
-    const on = button.dataset.label === label;
-    button.setAttribute("aria-pressed", String(on));
-    if (button.classList.contains("tl-why-ask")) button.textContent = label ? "Photo" : "Why?";
-  }
-  if (!label) return;
-  const image = document.createElement("img");
-  image.className = "tl-why-picture";
-  image.src = picture;
-  image.alt = legend;
-  const caption = document.createElement("figcaption");
-  caption.setAttribute("aria-live", "polite");
-  caption.textContent = legend;
-  figure.append(image, caption);
-}
 
 function onClick(event) {
   const button = event.target.closest(`#${props.target} [data-photo] [data-label]`);

@@ -93,7 +93,7 @@ def test_every_setting_has_an_explanation_and_a_valid_default() -> None:
 def test_the_command_line_has_exactly_the_settings() -> None:
     options = inspect.signature(cli.train).parameters
     settings = {spec.name for spec in dataclasses.fields(TrainConfig)}
-    assert settings | {"name", "preset", "runs_dir", "json"} == set(options)
+    assert settings | {"name", "preset", "runs_dir", "trust", "json"} == set(options)
     for name in settings - {"data"}:
         (declared,) = options[name].annotation.__metadata__
         assert option(name) in (declared.default, *(declared.param_decls or ()))

@@ -21,6 +21,8 @@ LAYERS: list[set[str]] = [
         "fields",
         "resources",
         "files",
+        "look",
+        "markup",
         "caches",
         "choices",
         "memory",
@@ -59,7 +61,7 @@ LAYERS: list[set[str]] = [
         "blending",
         "worthwhile",
     },
-    {"export"},
+    {"cards", "export"},
     {
         "api",
         "exports",
@@ -75,7 +77,17 @@ LAYERS: list[set[str]] = [
         "terminal_insights",
     },
     {"demo"},
-    {"cli", "cli_cache", "cli_exports", "cli_insights", "cli_sharing", "ui"},
+    {
+        "cli",
+        "cli_cache",
+        "cli_demo",
+        "cli_exports",
+        "cli_insights",
+        "cli_lists",
+        "cli_sharing",
+        "cli_ui",
+        "ui",
+    },
     {"__main__", "__init__"},
 ]
 NO_TORCH_AT_THE_TOP = {
@@ -97,9 +109,12 @@ NO_TORCH_AT_THE_TOP = {
     "options",
     "cli",
     "cli_exports",
+    "cli_demo",
     "cli_insights",
+    "cli_lists",
     "cli_sharing",
     "sharing",
+    "cli_ui",
     "api",
     "exports",
     "insights",
@@ -168,7 +183,7 @@ def test_gradio_is_for_the_page_only_and_torch_comes_late(path: Path) -> None:
     own, _ = _layer(path)
     tree = ast.parse(path.read_text())
     roots = {name.split(".")[0] for name in _imports(tree)}
-    if own not in ("ui", "demo"):
+    if own not in ("ui", "demo", "look"):
         assert "gradio" not in roots
     if own not in ("ui", "plots", "plots_runs"):
         assert "plotly" not in roots

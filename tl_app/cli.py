@@ -19,12 +19,34 @@ from typing import Annotated, Any
 
 import typer
 
-from tl_app import api, cli_cache, cli_exports, cli_insights, cli_sharing, predicting, rows, upkeep
+from tl_app import (
+    api,
+    cli_cache,
+    cli_demo,
+    cli_exports,
+    cli_insights,
+    cli_lists,
+    cli_sharing,
+    cli_ui,
+    predicting,
+    rows,
+)
 from tl_app.config import TrainConfig
 from tl_app.errors import UsageError, UserError
 from tl_app.fields import with_joined_shares, with_one_stage
 from tl_app.memory import keep_memory
-from tl_app.options import Data, Device, Json, Run, RunsDir, help_of, import_torch, printed, train_signature
+from tl_app.options import (
+    Data,
+    Device,
+    Json,
+    Run,
+    RunsDir,
+    help_of,
+    import_torch,
+    printed,
+    taken,
+    train_signature,
+)
 
 _STOPPED = object()
 
@@ -91,43 +113,43 @@ def _failed(message: str, code: int, as_json: bool) -> int:
     return code
 
 
-@app.command()
-def ui(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 7860,
-    runs_dir: RunsDir = None,
-    browser: Annotated[bool, typer.Option(help="Open the page when the machine has a browser.")] = True,
-    json: Json = False,
-) -> None:
-    """Start the app and open its page."""
-    from tl_app.ui.app import launch
-
-    with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
-        launch(host=host, port=port, runs_dir=runs_dir, open_browser=browser)
-    if json:
-        print(jsonlib.dumps({"host": host, "port": port}))
+app.command()(cli_ui.ui)
 
 
 def train(
-    data: str, name: str | None, preset: str | None, runs_dir: Path | None, json: bool, **settings: Any
+    data: str,
+    name: str | None,
+    preset: str | None,
+    runs_dir: Path | None,
+    trust: bool,
+    json: bool,
+    **settings: Any,
 ) -> object:
     """Train a classifier on a folder (or zip) with one folder of photos per class."""
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = taken(settings, trust)
     own: dict[str, Any] = {"name": name, "preset": preset, "runs_dir": runs_dir}
     return _train(json, lambda show: api.train(data, on_event=show, **own, **given))
 
 
-def pretrain(data: str, name: str | None, runs_dir: Path | None, json: bool, **settings: Any) -> object:
+def pretrain(
+    data: str, name: str | None, runs_dir: Path | None, trust: bool, json: bool, **settings: Any
+) -> object:
     """Make a source model: train a backbone on a folder of photos, to start other runs from (--weights run:NAME)."""
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = taken(settings, trust)
     return _train(json, lambda show: api.pretrain(data, name=name, runs_dir=runs_dir, on_event=show, **given))
 
 
 def distill(
-    run: str, name: str | None, runs_dir: Path | None, json: bool, backbone: str | None, **settings: Any
+    run: str,
+    name: str | None,
+    runs_dir: Path | None,
+    trust: bool,
+    json: bool,
+    backbone: str | None,
+    **settings: Any,
 ) -> object:
     """Make a smaller copy of a run: train another backbone (--backbone) on its answers and its photos' labels."""
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = taken(settings, trust)
     if backbone is None:
         raise UsageError(
             "There is no backbone for the copy.", "`tl-app backbones` lists them.", "Add --backbone NAME."
@@ -138,13 +160,13 @@ def distill(
     )
 
 
-def lr_find(data: str, preset: str | None, json: bool, **settings: Any) -> None:
+def lr_find(data: str, preset: str | None, trust: bool, json: bool, **settings: Any) -> None:
     """Find a learning rate: up to 100 steps at rising rates on a network that is thrown away; no run is made."""
     from tl_app import terminal
 
     def work() -> Any:
         import_torch()
-        given = {name: value for name, value in settings.items() if value is not None}
+        given = taken(settings, trust)
         with terminal.TrainDisplay() as display:
             return api.lr_find(data, on_event=display.show, preset=preset, **given)
 
@@ -300,97 +322,8 @@ def predict(
     printed(json, work, terminal.show_predictions)
 
 
-@app.command()
-def backbones(
-    search: Annotated[str, typer.Argument(help="Part of a name, family or group.")] = "", json: Json = False
-) -> None:
-    """List the backbones and their weights."""
-    from tl_app import terminal
-
-    printed(
-        json,
-        lambda: {"backbones": [rows.backbone(spec) for spec in api.list_backbones(search)]},
-        terminal.show_backbones,
-    )
-
-
-@app.command()
-def inspect(
-    data: Data,
-    val_fraction: Annotated[
-        float, typer.Option(help="Share kept for validation when there is no val split.")
-    ] = 0.2,
-    seed: Annotated[int, typer.Option(help="Of that split.")] = 0,
-    json: Json = False,
-) -> None:
-    """Scan photos: classes, counts, and every file that will not be used."""
-    from tl_app import terminal
-
-    def work() -> dict[str, Any]:
-        index = api.inspect(data, val_fraction=val_fraction, seed=seed)
-        return {
-            "data": index.source,
-            "classes": list(index.classes),
-            "counts": index.counts(),
-            "train_images": len(index.used("train")),
-            "val_images": len(index.used("val")),
-            "test_images": len(index.used("test")),
-            "made_split": index.made_split,
-            "left_out": [{"path": photo.path, "reason": photo.issue} for photo in index.left_out],
-        }
-
-    printed(json, work, terminal.show_index)
-
-
-@app.command("runs")
-def list_runs(runs_dir: RunsDir = None, json: Json = False) -> None:
-    """List the runs, newest first."""
-    from tl_app import terminal
-
-    def work() -> dict[str, Any]:
-        return {"runs": [rows.run(info) for info in api.list_runs(runs_dir)]}
-
-    printed(json, work, terminal.show_runs)
-
-
-@app.command("presets")
-def list_presets(json: Json = False) -> None:
-    """List the presets that ship, with their settings."""
-    from tl_app import terminal
-
-    printed(json, lambda: {"presets": rows.as_json(upkeep.list_presets())}, terminal.show_presets)
-
-
-@app.command("save-preset")
-def save_preset(
-    run: Run,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file to make.", show_default=False)],
-    name: Annotated[str, typer.Option(help="Of the preset; default: made of backbone and recipe.")] = "",
-    description: Annotated[str, typer.Option(help="One line.")] = "",
-    runs_dir: RunsDir = None,
-    json: Json = False,
-) -> None:
-    """Save a run's settings as a preset for other photos."""
-    from tl_app import terminal
-
-    def work() -> dict[str, Any]:
-        saved = upkeep.save_preset(run, file, name=name, description=description, runs_dir=runs_dir)
-        return {"file": str(file), **rows.as_json(saved)}
-
-    printed(json, work, terminal.show_saved_preset)
-
-
-@app.command()
-def script(run: Run, runs_dir: RunsDir = None, json: Json = False) -> None:
-    """Print a Python script that trains a run again; its first lines are the command that does the same."""
-
-    def work() -> dict[str, Any]:
-        row = rows.run(api.open_run(run, runs_dir))
-        return {name: row[name] for name in ("name", "command", "script")}
-
-    printed(json, work, lambda values: print(values["script"], end=""))
-
-
-for _later in (*cli_insights.COMMANDS, *cli_exports.COMMANDS, *cli_sharing.COMMANDS):
+for _later in (*cli_insights.COMMANDS, *cli_exports.COMMANDS, *cli_sharing.COMMANDS, *cli_demo.COMMANDS):
     app.command()(_later)
+for _name, _listing in cli_lists.COMMANDS.items():
+    app.command(_name)(_listing)
 app.add_typer(cli_cache.app, name="cache")

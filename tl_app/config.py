@@ -34,7 +34,7 @@ class TrainConfig:
     weights: str = setting(
         "default",
         "Weights",
-        "Pretrained weights by name, `default` for the best, `random` for none, `run:NAME` for those of a run.",
+        "Pretrained ones by name, `default` for the best, `random` for none, `run:NAME`, or `file:PATH` (safetensors).",
     )
     recipe: str = setting(
         "head",

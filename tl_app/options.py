@@ -17,6 +17,7 @@ from tl_app import rows
 from tl_app.config import TrainConfig
 from tl_app.fields import field_type, option
 from tl_app.memory import without_collector
+from tl_app.references import FILE_PREFIX
 
 
 def help_of(setting: str) -> str:
@@ -35,6 +36,10 @@ Preset = Annotated[
         metavar="NAME|FILE",
         help="Settings to begin with: one of `tl-app presets`, or a YAML file; other options win over it.",
     ),
+]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Also take a .pt or .pth behind `--weights file:`; a pickle can run code."),
 ]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or path.", show_default=False)]
 
@@ -69,9 +74,11 @@ def train_signature(
         parameters.append(signatures.Parameter(spec.name, keyword, default=None, annotation=annotation))
     naming = Annotated[str | None, typer.Option("--name", help="Name of the run; default: made up.")]
     own = {"name": naming, "preset": Preset, "runs_dir": RunsDir}
+    trust = signatures.Parameter("trust", keyword, default=False, annotation=Trust)
     for name, annotation in own.items():
         if name not in without:
             parameters.append(signatures.Parameter(name, keyword, default=None, annotation=annotation))
+    parameters.append(trust)
     parameters.append(signatures.Parameter("json", keyword, default=False, annotation=Json))
     return signatures.Signature(parameters)
 
@@ -80,6 +87,22 @@ def _metavar(spec: dataclasses.Field[Any]) -> str | None:
     if spec.name == "freeze":
         return "N|head|none"
     return "|".join(spec.metadata["choices"]) if spec.metadata["choices"] else None
+
+
+def taken(settings: dict[str, Any], trust: bool) -> dict[str, Any]:
+    """The settings that were given; a pickle of weights is replaced by a safetensors file when it is trusted.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if trust and str(given.get("weights", "")).startswith(FILE_PREFIX):
+        import_torch()
+        from tl_app.backbones.weight_files import trusted
+
+        path = Path(given["weights"].removeprefix(FILE_PREFIX)).expanduser().absolute()
+        given["weights"] = f"{FILE_PREFIX}{trusted(path)}"
+    return given
 
 
 def printed(as_json: bool, work: Callable[[], Any], show: Callable[[Any], None]) -> None:

@@ -155,6 +155,14 @@ class Predictor:
                 predictions += self._answers(names, images, top)
         return predictions
 
+    def of_images(self, images: Sequence[Tensor], top: int = 5) -> list[Prediction]:
+        """What photos show that are decoded already, uint8 (3, size, size) each, at least one; without paths."""
+        return self._seen([[image] for image in images], top)
+
+    def expect(self, images: int) -> None:
+        """Makes the network's fastest form ready, worth it for so many images to come."""
+        self._compiled(images)
+
     def probabilities(self, images: Tensor) -> Tensor:
         """Calibrated class probabilities of uint8 photos (B, 3, size, size): float32 (B, classes), on the CPU."""
         return (self.logits(images) / self.temperature).softmax(1)

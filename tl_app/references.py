@@ -1,4 +1,4 @@
-"""How people name a network: ``run:NAME``, ``backbone:NAME``, or not at all. Knows names, not networks."""
+"""How people name a network: ``run:``, ``backbone:`` or ``file:``, or not at all. Knows names, not networks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tl_app.config import AUTO, TrainConfig
 from tl_app.runs import open_run
 
 BACKBONE_PREFIX = "backbone:"  # "backbone:resnet18" names a pretrained network where a run is asked for
+FILE_PREFIX = "file:"  # "file:PATH" names a safetensors file where weights are asked for
 RUN_PREFIX = "run:"  # "run:NAME" names a run where weights are asked for
 
 
@@ -28,5 +29,8 @@ def located(config: TrainConfig, runs_dir: Path) -> TrainConfig:
             named[setting] = f"{RUN_PREFIX}{info.path}"
             if setting == "weights" and config.backbone == AUTO:
                 named["backbone"] = info.config.backbone
+    if config.weights.startswith(FILE_PREFIX):  # a run must find it again from anywhere
+        path = Path(config.weights.removeprefix(FILE_PREFIX)).expanduser().absolute()
+        named["weights"] = f"{FILE_PREFIX}{path}"
     config = dataclasses.replace(config, **named)
     return dataclasses.replace(config, backbone=default_backbone()) if config.backbone == AUTO else config

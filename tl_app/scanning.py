@@ -6,11 +6,19 @@ from collections.abc import Callable
 
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, scan
+from tl_app.data.roots import Roots
 from tl_app.events import Event, Progress
 
 
-def scanned(config: TrainConfig, listener: Callable[[Event], None] | None) -> DatasetIndex:
+def scanned(
+    config: TrainConfig, listener: Callable[[Event], None] | None, roots: Roots = None
+) -> DatasetIndex:
     """The photos that ``config.data`` names, split as it says; ``listener`` hears how far the scan is.
+
+    Args:
+        config: The settings.
+        listener: None for nobody.
+        roots: Folders that the photos must lie in; None for anywhere.
 
     Raises:
         DataError: They cannot be used as they are.
@@ -20,4 +28,5 @@ def scanned(config: TrainConfig, listener: Callable[[Event], None] | None) -> Da
         if listener is not None:
             listener(Progress("scanning files", done, total, "files"))
 
-    return scan(config.data, val_fraction=config.val_fraction, seed=config.seed, on_progress=report)
+    split = {"val_fraction": config.val_fraction, "seed": config.seed}
+    return scan(config.data, **split, roots=roots, on_progress=report)  # type: ignore[arg-type]

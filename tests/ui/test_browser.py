@@ -43,6 +43,7 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+TOKEN = "known-to-the-test"
 POINTS = "document.querySelector('#tl-curves .tl-plot')?.data?.[0]?.x?.length ?? 0"
 RANGE = "document.querySelector('#tl-curves .tl-plot')._fullLayout.xaxis.range"
 # Counts every svg that comes or goes in the figure from now on.
@@ -94,6 +95,7 @@ def serving(home: Path, shared: Path) -> Iterator[str]:
         "TL_APP_HOME": str(home),
         "TORCH_HOME": str(shared / "weights"),
         "OMP_NUM_THREADS": "1",
+        "TL_APP_TOKEN": TOKEN,
     }
     code = f"from tl_app.ui.app import launch; launch(port={port}, open_browser=False)"
     with open(home / "server.log", "wb") as log:
@@ -110,7 +112,8 @@ def _wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> str:
     for _ in range(240):
         assert server.poll() is None, log.read_text()
         try:
-            with urllib.request.urlopen(url, timeout=2):
+            request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
+            with urllib.request.urlopen(request, timeout=2):
                 return url
         except OSError:
             time.sleep(0.25)
@@ -133,7 +136,8 @@ def _open(context: BrowserContext, address: str) -> Visit:
     page.on("request", lambda r: _is_foreign(r.url, host) and visit.foreign.append(r.url))
     page.on("console", lambda m: m.type == "error" and visit.errors.append(m.text))
     page.on("pageerror", lambda error: visit.errors.append(str(error)))
-    page.goto(address)
+    page.goto(f"{address}?token={TOKEN}")
+    assert page.url == address, "the token stays in no history"
     page.get_by_role("tab", name="Data").wait_for()
     return visit
 

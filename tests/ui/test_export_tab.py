@@ -8,8 +8,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from tests.export.conftest import odd_photos as odd_photos
-from tests.export.conftest import run as run
+from tests.export.conftest import odd_photos, odd_photos_once, quick, run
 from tl_app.errors import UsageError
 from tl_app.export import formats, hub
 from tl_app.export.hub import Pushed
@@ -18,6 +17,7 @@ from tl_app.runs import RunInfo
 from tl_app.ui import export_tab, form, hub_card, settings, smaller_card
 from tl_app.ui.workspace import Workspace
 
+__all__ = ["odd_photos", "odd_photos_once", "quick", "run"]  # fixtures
 NAMES = ("seen", "clock", "status", "panel", "go", "stop", "table", "files", "file", "download")
 
 

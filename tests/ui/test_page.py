@@ -10,7 +10,9 @@ import pytest
 
 from tl_app import resources
 from tl_app.errors import ResourceError
+from tl_app.serving import rules
 from tl_app.ui import app, theme
+from tl_app.ui.workspace import Workspace
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def _controls(page: gr.Blocks) -> list[gr.components.Component]:
 
 def test_the_tabs_in_their_order(page: gr.Blocks):
     labels = [block.label for block in page.blocks.values() if isinstance(block, gr.Tab) and block.id]
-    assert labels == ["Data", "Train", "Results", "Try it", "Runs", "Export"]
+    assert labels == ["Data", "Train", "Results", "Try it", "Runs", "Export", "Share"]
 
 
 def test_every_control_has_a_label_and_one_line_of_explanation(page: gr.Blocks):
@@ -54,7 +56,7 @@ def test_events_are_not_an_api(page: gr.Blocks):
 
 
 def test_nothing_on_the_page_comes_from_the_network():
-    assert app.launch_options()["theme"]._stylesheets == []
+    assert app.launch_options(rules.local(7860), Workspace())["theme"]._stylesheets == []
     for name in ("style.css", "drop.html", "logo.svg"):
         text = theme.asset(name).replace("http://www.w3.org/2000/svg", "")
         assert "http" not in text and "//" not in text.replace("<!--", ""), name
@@ -76,7 +78,7 @@ def test_handlebars_gets_no_value():
 
 
 def test_it_can_be_installed_and_is_served_to_this_machine_only():
-    options = app.launch_options()
+    options = app.launch_options(rules.local(7860), Workspace())
     assert options["pwa"] and Path(options["favicon_path"]).is_file()
     assert options["footer_links"] == ["settings"]
     assert options["share"] is False and options["ssr_mode"] is False

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.synthetic_runs import make_many_photos, make_run
-from tests.ui.test_browser import _open, _wait_until_up, browser, chromium  # noqa: F401
+from tests.ui.test_browser import TOKEN, _open, _wait_until_up, browser, chromium  # noqa: F401
 from tl_app.analysis.answers import answers_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[
     photos = make_many_photos(home / "photos", classes=3, per_class=20)
     run = make_run(home / "runs", "three", photos, wrong=0.3).path
     code = f"from tl_app.ui.app import launch; launch(port={port}, open_browser=False)"
-    env = os.environ | {"TL_APP_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    env = os.environ | {"TL_APP_HOME": str(home), "OMP_NUM_THREADS": "1", "TL_APP_TOKEN": TOKEN}
     with open(home / "server.log", "wb") as log:
         process = subprocess.Popen([sys.executable, "-c", code], env=env, stdout=log, stderr=log)
         try:

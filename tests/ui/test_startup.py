@@ -36,7 +36,8 @@ with socket.socket() as probe:
     port = probe.getsockname()[1]
 
 def look():
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/config") as answer:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/config", headers={"Authorization": "Bearer known"})
+    with urllib.request.urlopen(request) as answer:
         parts = {part["props"].get("elem_id"): part["props"] for part in json.load(answer)["components"]}
     names = ("tl-field-backbone", "tl-field-weights", "tl-field-freeze", "tl-backbone-facts", "tl-strip")
     shown = {name: parts[name] for name in names}
@@ -50,7 +51,7 @@ def in_background(then):
 seen = []
 in_background_really, loading.in_background = loading.in_background, in_background
 gradio.Blocks.block_thread = lambda self: seen.append(look())
-app.launch(port=port, open_browser=False)
+app.launch(port=port, open_browser=False, token="known")
 print(json.dumps({"bare_bytes": bare_bytes, "served": seen[0], "complete": seen[1]}))
 """
 

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from tl_app.backbones import bundled
+from tl_app.backbones import bundled, weight_files
 from tl_app.backbones.catalogue import WeightChoice, get_backbone, list_backbones, weights_member
 from tl_app.backbones.download import Progress, ShouldStop, fetch, never, published_hash
 from tl_app.backbones.staged import StagedNetwork, layout_of, with_version
@@ -126,6 +126,20 @@ def load_pretrained(
             "used. Delete it to have the published one downloaded."
         )
         tell(Notice(text, "warning"))
+
+
+def load_own(network: StagedNetwork, path: Path) -> None:
+    """Fill the network with the weights in a safetensors file; a head for other classes stays as it is.
+
+    Raises:
+        UsageError: The file cannot be read, or does not fit the network.
+    """
+    try:
+        state = _fit(network, weight_files.read(path), path)
+    except ResourceError as error:
+        remedy = f"Name a file with weights of {network.name} in torchvision's layout, or another backbone."
+        raise UsageError(error.problem, remedy=remedy) from error
+    network.net.load_state_dict(state, strict=False)
 
 
 def has_classifier(network: StagedNetwork, choice: WeightChoice | None = None) -> bool:

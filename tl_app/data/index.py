@@ -19,6 +19,7 @@ from tl_app.data.decode import EXTENSIONS, open_regular, read_size
 from tl_app.data.layout import LAYOUTS, Entry, list_entries
 from tl_app.data.manifest import SPLITS, DatasetIndex, Photo, classes_of, content_hash
 from tl_app.data.names import printable
+from tl_app.data.roots import Roots, lies_in
 from tl_app.data.sources import located, open_source
 from tl_app.data.splits import stratified
 from tl_app.errors import DataError, Interrupted, PhotoError
@@ -27,6 +28,7 @@ __all__ = ["SPLITS", "DatasetIndex", "Photo", "relocate", "scan"]
 
 _BATCH = 32  # files a thread takes at a time
 _REPORT_SECONDS = 0.05
+_LEADS_OUT = "It is a link that leads out of the folders that may be used from here."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +44,7 @@ def scan(
     val_fraction: float = 0.2,
     seed: int = 0,
     for_training: bool = True,
+    roots: Roots = None,
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> DatasetIndex:
@@ -56,6 +59,7 @@ def scan(
         seed: Of the split that is made.
         for_training: False for photos to measure a model on: any number of classes will do, no split is made, and
             photos outside split folders count as ``test``.
+        roots: Folders that the photos must lie in once links are followed; None for anywhere.
         on_progress: Called with files done and files in all, from this thread.
         should_stop: Asked often.
 
@@ -73,10 +77,12 @@ def scan(
         if should_stop():
             raise Interrupted("Reading the photos was stopped.")
 
-    folder = open_source(source, on_progress=report, should_stop=should_stop)
-    named = str(located(str(source)))  # a run must find it again from anywhere
-    root, entries = list_entries(folder, str(source), stop_if)
-    rows = _looked_at(root, entries, report, stop_if)
+    folder = open_source(source, roots=roots, on_progress=report, should_stop=should_stop)
+    named = str(located(str(source), roots))  # a run must find it again from anywhere
+    if folder != Path(named):
+        roots = None  # a zip's own photos in the cache, among which there are no links
+    root, entries = list_entries(folder, str(source), stop_if, roots)
+    rows = _looked_at(root, entries, report, stop_if, roots)
     shown = printable(str(source))
     _check_photos(rows, entries, shown)
     photos = sorted((row.photo for row in rows), key=lambda photo: photo.path)
@@ -119,6 +125,7 @@ def _looked_at(
     entries: Sequence[Entry],
     report: Callable[[int, int], None],
     stop_if: Callable[[], None],
+    roots: Roots,
 ) -> list[_Row]:
     rows: list[_Row] = []
     batches = [entries[start : start + _BATCH] for start in range(0, len(entries), _BATCH)]
@@ -128,7 +135,9 @@ def _looked_at(
     try:
         done = 0
         for batch, found in zip(
-            batches, pool.map(lambda batch: [_look_at(root, entry) for entry in batch], batches), strict=True
+            batches,
+            pool.map(lambda batch: [_look_at(root, entry, roots) for entry in batch], batches),
+            strict=True,
         ):
             done += len(batch)
             rows += [row for row in found if row is not None]
@@ -139,12 +148,15 @@ def _looked_at(
     return rows
 
 
-def _look_at(root: Path, entry: Entry) -> _Row | None:
+def _look_at(root: Path, entry: Entry, roots: Roots = None) -> _Row | None:
     """What is known of one file without decoding it; nothing for a stray file that is no photo."""
     photo = Photo(entry.path, entry.label, "" if entry.issue else entry.split, 0, 0, 0, "", entry.issue)
     if entry.issue and not entry.stray:  # a folder with nothing in it, as far as one can see
         return _Row(photo, entry, photo_like=entry.locked)
     photo_like = os.path.splitext(entry.path)[1].lower() in EXTENSIONS
+    if not lies_in(root / entry.path, roots):
+        photo = dataclasses.replace(photo, split="", issue=_LEADS_OUT)
+        return _Row(photo, entry, photo_like) if photo_like or not entry.stray else None
     try:
         with open_regular(root / entry.path) as file:
             photo = dataclasses.replace(photo, file_bytes=os.fstat(file.fileno()).st_size)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tl_app.data.decode import EXTENSIONS
 from tl_app.data.names import class_name, ignored, printable
+from tl_app.data.roots import Roots, lies_in
 from tl_app.errors import DataError
 
 _SPLIT_NAMES = {
@@ -52,7 +53,7 @@ class Entry:
 
 
 def list_entries(
-    folder: Path, source: str, on_found: Callable[[int], None] = lambda count: None
+    folder: Path, source: str, on_found: Callable[[int], None] = lambda count: None, roots: Roots = None
 ) -> tuple[Path, list[Entry]]:
     """Every visible file under ``folder``, in no particular order.
 
@@ -60,6 +61,7 @@ def list_entries(
         folder: Where the photos are.
         source: What the user named, for messages.
         on_found: Called now and then with the number of files so far; may raise to stop.
+        roots: Links that lead out of these folders are not followed; None for anywhere.
 
     Returns:
         The folder that the paths start from (inside ``folder`` when other folders wrap it), and the entries.
@@ -67,13 +69,13 @@ def list_entries(
     Raises:
         DataError: The folder cannot be opened, or has splits of which none is a ``train`` with classes.
     """
-    root = _unwrapped(folder, source)
-    folders, files = _visible(root, source)
-    places = _split_places(root, source, folders) or [(name, "", class_name(name)) for name in folders]
+    root = _unwrapped(folder, source, roots)
+    folders, files = _visible(root, source, roots)
+    places = _split_places(root, source, folders, roots) or [(name, "", class_name(name)) for name in folders]
     entries = [Entry(name, "", "", "It is not inside a class folder.", stray=True) for name in files]
     place = os.stat(root)
     for top, split, label in places:
-        for path, issue in _walk(root, top, [(place.st_dev, place.st_ino)]):
+        for path, issue in _walk(root, top, [(place.st_dev, place.st_ino)], roots):
             entry = _entry(path, split, label, issue)
             # An empty folder matters where a class was meant, not deeper inside one.
             if issue != _EMPTY or path.count("/") == bool(split):
@@ -94,15 +96,15 @@ def _entry(path: str, split: str, label: str, issue: str) -> Entry:
     return Entry(path, class_name(parts[1]) if len(parts) > 1 else "", split, issue)
 
 
-def _unwrapped(folder: Path, source: str) -> Path:
+def _unwrapped(folder: Path, source: str, roots: Roots) -> Path:
     """Go into a folder that holds nothing but one other folder, down to where there is a choice."""
     for _ in range(_DEEPEST):
-        folders, files = _visible(folder, source)
+        folders, files = _visible(folder, source, roots)
         if len(folders) != 1 or _photo_names(files) or folders[0].lower() in _SPLIT_NAMES:
             return folder
         inner = folder / folders[0]
         try:
-            inner_folders, inner_files = _visible(inner, source)
+            inner_folders, inner_files = _visible(inner, source, roots)
         except DataError:
             return folder
         if not inner_folders or _photo_names(inner_files):  # it is a class itself
@@ -111,11 +113,11 @@ def _unwrapped(folder: Path, source: str) -> Path:
     return folder
 
 
-def _visible(folder: Path, source: str) -> tuple[list[str], list[str]]:
+def _visible(folder: Path, source: str, roots: Roots) -> tuple[list[str], list[str]]:
     """Names of the folders and of the other things in ``folder``, sorted."""
     try:
         with os.scandir(folder) as found:
-            entries = [(entry.name, _is_dir(entry)) for entry in found if not ignored(entry.name)]
+            entries = [(entry.name, _is_dir(entry, roots)) for entry in found if not ignored(entry.name)]
     except OSError as error:
         raise DataError(
             f"The folder '{printable(source)}' cannot be opened: {error.strerror or error}.",
@@ -129,7 +131,7 @@ def _photo_names(files: list[str]) -> bool:
     return any(os.path.splitext(name)[1].lower() in EXTENSIONS for name in files)
 
 
-def _split_places(root: Path, source: str, folders: list[str]) -> list[tuple[str, str, str]]:
+def _split_places(root: Path, source: str, folders: list[str], roots: Roots) -> list[tuple[str, str, str]]:
     """``(folder, split, "")`` for each top folder of a layout with splits; nothing for the plain layout."""
     splits = {name: _SPLIT_NAMES[name.lower()] for name in folders if name.lower() in _SPLIT_NAMES}
     only_splits = bool(splits) and not any(
@@ -137,7 +139,7 @@ def _split_places(root: Path, source: str, folders: list[str]) -> list[tuple[str
     )
     if not splits or not (only_splits or len(splits) > 1):
         return []
-    with_classes = {split for name, split in splits.items() if _readable_folders(root / name)}
+    with_classes = {split for name, split in splits.items() if _readable_folders(root / name, roots)}
     if "train" in with_classes:
         return [(name, splits.get(name, ""), "") for name in folders]
     if not only_splits:  # classes that happen to be called so
@@ -159,14 +161,14 @@ def _holds_photos(folder: Path) -> bool:
     return any(_photo_names(names) for _, _, names in os.walk(folder))
 
 
-def _readable_folders(folder: Path) -> bool:
+def _readable_folders(folder: Path, roots: Roots) -> bool:
     try:
-        return bool(_visible(folder, str(folder))[0])
+        return bool(_visible(folder, str(folder), roots)[0])
     except DataError:
         return True  # it is told about when it is walked
 
 
-def _walk(root: Path, relative: str, above: list[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+def _walk(root: Path, relative: str, above: list[tuple[int, int]], roots: Roots) -> Iterator[tuple[str, str]]:
     """Relative paths of the files under a folder, each with its issue; links are followed, not in rings."""
     try:
         place = os.stat(root / relative)
@@ -174,7 +176,9 @@ def _walk(root: Path, relative: str, above: list[tuple[int, int]]) -> Iterator[t
             yield relative, "This folder is a link that leads back into itself."
             return
         with os.scandir(root / relative) as found:
-            entries = sorted((entry.name, _is_dir(entry)) for entry in found if not ignored(entry.name))
+            entries = sorted(
+                (entry.name, _is_dir(entry, roots)) for entry in found if not ignored(entry.name)
+            )
     except OSError as error:
         yield relative, f"{_LOCKED}: {error.strerror or error}."
         return
@@ -182,13 +186,13 @@ def _walk(root: Path, relative: str, above: list[tuple[int, int]]) -> Iterator[t
         yield relative, _EMPTY
     for name, is_dir in entries:
         if is_dir:
-            yield from _walk(root, f"{relative}/{name}", [*above, (place.st_dev, place.st_ino)])
+            yield from _walk(root, f"{relative}/{name}", [*above, (place.st_dev, place.st_ino)], roots)
         else:
             yield f"{relative}/{name}", ""
 
 
-def _is_dir(entry: os.DirEntry[str]) -> bool:
+def _is_dir(entry: os.DirEntry[str], roots: Roots) -> bool:
     try:
-        return entry.is_dir()
+        return entry.is_dir() and (not entry.is_symlink() or lies_in(entry.path, roots))
     except OSError:  # a link to itself, say; opening it tells why
         return False

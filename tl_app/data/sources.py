@@ -16,9 +16,11 @@ from pathlib import Path
 
 from tl_app import resources
 from tl_app.data.names import ignored, printable
+from tl_app.data.roots import Roots, confined, lies_in
 from tl_app.data.unzip import unpack
 from tl_app.errors import DataError
 
+_STRANGERS_BYTES = 20 * 2**30  # that a zip may unpack to when it comes from another machine
 _WANTED = "Wanted is a folder, or a zip, with one folder of photos per class."
 
 
@@ -54,6 +56,7 @@ def photo_files(photos: str | Path | Iterable[str | Path]) -> list[Path]:
 def open_source(
     source: str | Path,
     *,
+    roots: Roots = None,
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
@@ -61,6 +64,7 @@ def open_source(
 
     Args:
         source: What the user named; ``~`` and quotes around it are understood.
+        roots: Folders it must lie in, when whoever asks may not use all; then a zip may unpack to less, too.
         on_progress: Called with files unpacked and files in all.
         should_stop: Asked between files.
 
@@ -69,7 +73,7 @@ def open_source(
         ResourceError: The zip needs more disk than there is.
         Interrupted: ``should_stop`` said so.
     """
-    path = located(str(source))
+    path = located(str(source), roots)
     try:
         if path.is_dir():
             return path
@@ -78,7 +82,8 @@ def open_source(
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):
                 raise _not_a_zip(path, source)
-            return unpack(path, file, on_progress=on_progress, should_stop=should_stop)
+            most_bytes = None if roots is None else _STRANGERS_BYTES
+            return unpack(path, file, most_bytes=most_bytes, on_progress=on_progress, should_stop=should_stop)
     except PermissionError as error:
         raise DataError(
             f"'{source}' cannot be opened: permission denied.", remedy="Change its permissions, or copy it."
@@ -87,11 +92,11 @@ def open_source(
         raise DataError(f"'{source}' cannot be read: {error.strerror or error}.", _WANTED) from error
 
 
-def located(source: str) -> Path:
+def located(source: str, roots: Roots = None) -> Path:
     """The absolute path of what the user named; quotes and spaces around it, as pasted, are dropped.
 
     Raises:
-        DataError: There is no such file or folder; close names are suggested.
+        DataError: There is no such file or folder (close names are suggested), or it does not lie in ``roots``.
     """
     if not source.strip():
         raise DataError("No folder was named.", _WANTED)
@@ -101,14 +106,18 @@ def located(source: str) -> Path:
     try:
         for candidate in (source, stripped):
             path = Path(os.path.abspath(os.path.expanduser(candidate)))
+            if not lies_in(path, roots):
+                continue
             if path.exists():
                 return path
     except (OSError, ValueError) as error:  # too long, a NUL in it, a folder above it that may not be entered
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"'{_short(source)}' cannot be opened: {reason}.", _WANTED) from error
+    confined(path, roots)
     if os.path.islink(path):
         raise DataError(f"'{source}' is a link to something that is not there.", _WANTED)
-    raise DataError(f"There is no '{_short(source)}'.", _WANTED, _suggestion(path))
+    remedy = _suggestion(path) if roots is None else "Check the path."
+    raise DataError(f"There is no '{_short(source)}'.", _WANTED, remedy)
 
 
 def _short(text: str) -> str:

@@ -56,6 +56,7 @@ def unpack(
     path: Path,
     file: BinaryIO,
     *,
+    most_bytes: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
@@ -64,6 +65,7 @@ def unpack(
     Args:
         path: The zip's name, for messages and its size.
         file: The zip, open for reading.
+        most_bytes: That it may unpack to; None for what any zip may.
         on_progress: Called with files unpacked and files in all.
         should_stop: Asked often.
 
@@ -72,6 +74,7 @@ def unpack(
         ResourceError: There is not enough disk.
         Interrupted: ``should_stop`` said so.
     """
+    most_bytes = MAX_UNPACKED_BYTES if most_bytes is None else most_bytes
     zips = resources.cache_dir() / "zips"
     target = zips / _content_hash(file, should_stop)
     if target.is_dir():  # it is renamed into place, so it is whole
@@ -86,8 +89,8 @@ def unpack(
     _remove_stale(zips)
     try:
         with zipfile.ZipFile(file) as archive:
-            members = _checked(archive, path, zips)
-            _extract(archive, members, path, partial, on_progress, should_stop)
+            members = _checked(archive, path, zips, most_bytes)
+            _extract(archive, members, path, partial, most_bytes, on_progress, should_stop)
         _rename(partial, target)
         return target
     except _BAD_ZIP as error:
@@ -135,7 +138,7 @@ def _remove_stale(zips: Path) -> None:
             continue  # another process removed it
 
 
-def _checked(archive: zipfile.ZipFile, path: Path, zips: Path) -> list[Member]:
+def _checked(archive: zipfile.ZipFile, path: Path, zips: Path, most_bytes: int) -> list[Member]:
     """The members to unpack and where each goes, once the table of contents has passed every check."""
     infos = archive.infolist()
     if len(infos) > MAX_MEMBERS:
@@ -150,7 +153,7 @@ def _checked(archive: zipfile.ZipFile, path: Path, zips: Path) -> list[Member]:
             raise DataError(f"The zip '{path}' is protected with a password.", remedy=remedy)
         members.append((info, place))
     unpacked_bytes = sum(info.file_size for info, _ in members)
-    _check_bytes(path, path.stat().st_size, unpacked_bytes)
+    _check_bytes(path, path.stat().st_size, unpacked_bytes, most_bytes)
     free_bytes = shutil.disk_usage(zips).free
     if unpacked_bytes + _FREE_BYTES > free_bytes:
         sizes = f"{unpacked_bytes / 1e9:.1f} GB, and {free_bytes / 1e9:.1f} GB are free"
@@ -177,9 +180,9 @@ def _unsafe(path: Path, why: str, allowed: str = "") -> DataError:
     return DataError(f"The zip '{path}' is not unpacked: {why}.", allowed, _TRUST)
 
 
-def _check_bytes(path: Path, packed_bytes: int, unpacked_bytes: int) -> None:
-    if unpacked_bytes > MAX_UNPACKED_BYTES:
-        raise _unsafe(path, f"it unpacks to more than {MAX_UNPACKED_BYTES // 2**30} GiB")
+def _check_bytes(path: Path, packed_bytes: int, unpacked_bytes: int, most_bytes: int) -> None:
+    if unpacked_bytes > most_bytes:
+        raise _unsafe(path, f"it unpacks to more than {most_bytes // 2**30} GiB")
     if unpacked_bytes > max(_SMALL_BYTES, MAX_RATIO * packed_bytes):
         raise _unsafe(path, f"it unpacks to more than {MAX_RATIO} times its size, as a zip bomb does")
 
@@ -189,6 +192,7 @@ def _extract(
     members: list[Member],
     path: Path,
     folder: Path,
+    most_bytes: int,
     on_progress: Callable[[int, int], None] | None,
     should_stop: Callable[[], bool],
 ) -> None:
@@ -200,7 +204,7 @@ def _extract(
             while block := packed.read(_BLOCK_BYTES):
                 # Counted while reading: what the table of contents claims may be a lie.
                 written_bytes += len(block)
-                _check_bytes(path, packed_bytes, written_bytes)
+                _check_bytes(path, packed_bytes, written_bytes, most_bytes)
                 _stop_if(should_stop)
                 output.write(block)
         _stop_if(should_stop)

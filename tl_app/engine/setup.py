@@ -26,7 +26,7 @@ from tl_app.engine.inputs import Photos
 from tl_app.engine.source import Source
 from tl_app.errors import DataError
 from tl_app.events import Event, Notice
-from tl_app.references import RUN_PREFIX
+from tl_app.references import FILE_PREFIX, RUN_PREFIX
 from tl_app.transfer import heads, recipes, resizing
 from tl_app.transfer.starts import averaged
 
@@ -255,7 +255,9 @@ def read_photos(
 def describe(spec: BackboneSpec, config: TrainConfig) -> str:
     """A sentence or two on what the automatic settings chose."""
     of_run = config.weights.startswith(RUN_PREFIX)
-    weights = f"of run {Path(config.weights).name}" if of_run else config.weights
+    of_file = config.weights.startswith(FILE_PREFIX)
+    kind = "of run " if of_run else "of file " if of_file else ""
+    weights = f"{kind}{Path(config.weights).name}" if kind else config.weights
     assert config.image_size and config.epochs
     growing = (
         " " + resizing.describe(resizing.sides(config.resize_from, config.image_size, config.epochs))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tl_app import runs
+from tl_app.backbones import weight_files
 from tl_app.backbones import weights as pretrained
 from tl_app.backbones.catalogue import WeightChoice, find_weights, get_backbone
 from tl_app.backbones.endings import keeps_hidden
@@ -20,7 +21,7 @@ from tl_app.engine import checkpoints
 from tl_app.engine.background import with_progress
 from tl_app.errors import UsageError
 from tl_app.events import Event, Notice
-from tl_app.references import BACKBONE_PREFIX, RUN_PREFIX
+from tl_app.references import BACKBONE_PREFIX, FILE_PREFIX, RUN_PREFIX
 from tl_app.runs import RunInfo
 from tl_app.transfer.heads import LINEAR, Head, build, ending_for, head_of, plainest
 
@@ -38,6 +39,7 @@ class Source:
         head: Of their own.
         choice: When they are published or bundled ones.
         run: When they are a run's.
+        file: When they are a file's.
     """
 
     backbone: str
@@ -48,6 +50,7 @@ class Source:
     head: Head = LINEAR
     choice: WeightChoice | None = None
     run: Path | None = None
+    file: Path | None = None
 
     @property
     def is_on_disk(self) -> bool:
@@ -105,11 +108,13 @@ class Source:
 
         Raises:
             ResourceError: The file is damaged.
-            UsageError: The run has no model any more.
+            UsageError: The run has no model any more, or the file does not fit.
         """
         notices: list[Notice] = []
         if self.choice is not None:
             pretrained.load_pretrained(network, self.choice, on_notice=notices.append)
+        elif self.file is not None:
+            pretrained.load_own(network, self.file)
         elif self.run is None or not checkpoints.load_best(self.run / "checkpoints", network, head=head):
             raise UsageError(f"There is no model in {self.run}.", remedy="Choose another run to start from.")
         return notices
@@ -123,6 +128,8 @@ def source_of(config: TrainConfig) -> Source | None:
     """
     if config.is_random:
         return None
+    if config.weights.startswith(FILE_PREFIX):
+        return _of_file(config.backbone, config.weights)
     if not config.weights.startswith(RUN_PREFIX):
         return _published(config.backbone, config.weights)
     found = _of_run(config.weights)
@@ -197,6 +204,13 @@ def _published(backbone: str, weights: str) -> Source | None:
     if choice is None:
         return None
     return Source(choice.backbone, choice.name, choice.preprocessing, choice.lineage, choice=choice)
+
+
+def _of_file(backbone: str, text: str) -> Source:
+    """Weights of one's own; what they were made for is not in the file, so photos are prepared as for the best."""
+    path, spec = Path(text.removeprefix(FILE_PREFIX)), get_backbone(backbone)
+    weight_files.check(path)
+    return Source(backbone, text, spec.default_weights.preprocessing, (path.name,), file=path)
 
 
 def _of_run(text: str) -> Source:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
-import socket
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from tl_app import resources
-from tl_app.errors import ResourceError
+from tl_app.serving.guard import Guard
+from tl_app.serving.rules import Rules
 from tl_app.ui import (
+    access,
     data_tab,
     diagnosis_card,
     export_tab,
@@ -24,9 +27,11 @@ from tl_app.ui import (
     open_model,
     preset_bar,
     preview,
+    questions,
     rate_card,
     results_tab,
     runs_tab,
+    share_tab,
     smaller_card,
     storage,
     theme,
@@ -39,6 +44,7 @@ from tl_app.ui.data_tab import DataTab
 from tl_app.ui.export_tab import ExportTab
 from tl_app.ui.results_tab import ResultsTab
 from tl_app.ui.runs_tab import RunsTab
+from tl_app.ui.share_tab import ShareTab
 from tl_app.ui.storage import Storage
 from tl_app.ui.strip import HEAD_FIELDS
 from tl_app.ui.toasts import toasts
@@ -57,6 +63,7 @@ _TITLES = {
     **results_tab.TITLES,
     **try_tab.TITLES,
     **runs_tab.TITLES,
+    **share_tab.TITLES,
     **worth_card.TITLES,
     **export_tab.TITLES,
     **storage.TITLES,
@@ -79,30 +86,49 @@ def launch(
     runs_dir: Path | None = None,
     open_browser: bool = True,
     data: str | None = None,
+    token: str | None = None,
+    auth: Iterable[str] = (),
+    allowed_hosts: Iterable[str] = (),
+    data_roots: Sequence[str | Path] = (),
 ) -> None:
     """Serves the app until it is interrupted.
 
     Args:
         host: Address to listen on; the default can be reached from this machine only.
-        port: Port to listen on.
+        port: Port to listen on; 0 for a free one.
         runs_dir: Where runs are kept; None for the user's own place.
         open_browser: Opens the page by itself where there is a screen to open it on.
         data: A folder or zip of photos to begin with.
+        token: What opens the page on this machine; None makes one. ``$TL_APP_TOKEN`` sets it as well.
+        auth: Logins as ``USER:PASSWORD``, for a page that other machines can reach. ``$TL_APP_AUTH`` as well.
+        allowed_hosts: Names beside this machine's own that the page may be asked for by, such as a proxy's.
+        data_roots: Folders that photos may come from. When other machines can reach the page and there are none, photos
+            come from uploads and the sample alone.
 
     Raises:
         ResourceError: The port is taken.
+        UsageError: Other machines could reach the page, and there is no login.
         DataError: ``data`` cannot be used.
     """
-    _check_port(host, port)
-    work = Workspace(runs_dir)
+    port = access.usable_port(host, port)
+    _own_temp_folder()
+    rules = access.rules_for(host, port, token=token, auth=auth, allowed_hosts=allowed_hosts)
+    roots = None if rules.mode == "local" and not data_roots else access.roots(data_roots, data)
+    work = Workspace(runs_dir, roots)
     if data is not None:
         work.scan(str(Path(data).expanduser()))
     demo, complete = _create(work)
-    _trust_own_address()
+    access.trust_own_address()
     loading.announce()
-    demo.launch(server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, **launch_options())
+    demo.launch(
+        server_name=host,
+        server_port=port,
+        prevent_thread_lock=True,
+        quiet=True,
+        **launch_options(rules, work),
+    )
     loading.in_background(complete)
-    url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}/"
+    url = access.link(host, rules)
     print(f"tl-app is running at {url} (Ctrl+C ends it)", flush=True)
     if open_browser and has_screen():
         threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
@@ -112,12 +138,20 @@ def launch(
         work.prober.stop()
         work.finder.stop()
         work.weigher.make_way()
+        work.sharer.stop()
         work.examiner.stop()
         work.worker.close()
 
 
-def launch_options() -> dict[str, Any]:
-    """What ``Blocks.launch`` is given besides the address."""
+def launch_options(rules: Rules, work: Workspace) -> dict[str, Any]:
+    """What ``Blocks.launch`` is given besides the address.
+
+    Args:
+        rules: Who may ask for what.
+        work: The app's memory.
+    """
+    routes = theme.routes() + questions.routes(work)
+    rules = dataclasses.replace(rules, routes=frozenset(route.path for route in routes))
     return {
         "theme": theme.theme(),
         "css_paths": [theme.style_sheet()],
@@ -130,7 +164,7 @@ def launch_options() -> dict[str, Any]:
         "show_error": True,
         "enable_monitoring": False,
         "mcp_server": False,
-        "app_kwargs": {"routes": theme.routes()},
+        "app_kwargs": {"routes": routes, "middleware": [Middleware(Guard, rules=rules)]},
     }
 
 
@@ -145,10 +179,9 @@ def has_screen() -> bool:
 
 def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
     """The page, and what completes it for later visitors once the catalogue is loaded."""
-    # In a folder of our own: the system's temporary one is shared, and another user's gradio may own it. Not a cache:
-    # what was uploaded cannot be made again.
-    os.environ["GRADIO_TEMP_DIR"] = str(resources.home_dir() / "page")
+    _own_temp_folder()
     with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as demo:
+        public = share_tab.banner()
         html(_header(), elem_id="tl-header")
         with gr.Tabs(selected="data", elem_id="tl-tabs") as tabs:
             with gr.Tab("Data", id="data"):
@@ -165,11 +198,14 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
                 kept = storage.build()
             with gr.Tab("Export", id="export") as export_page:
                 exports = export_tab.build(work, [export_page.select])
+            with gr.Tab("Share", id="share") as share_page:
+                share = share_tab.build(work, public)
         _explain_buttons()
         clock = gr.Timer(_TICK_SECONDS)
         _wire_photos(data, train, tabs)
         _wire_sources(train, train_page)
-        _wire_clock(demo, clock, data, train, tabs)
+        _wire_clock(demo, clock, data, train, share, tabs)
+        share_page.select(share.acts.list_runs, share.chosen, share.run, queue=False, show_progress="hidden")
         _wire_trial(train, trial, stored, tabs, try_page)
         _wire_opened(data, train, trial, tabs)
         _wire_results(train, results, stored, tabs)
@@ -182,14 +218,20 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
         demo.fns.values()
     ):  # of this page, not of a public API: the page is a third lighter without its manual
         event.api_visibility = "private"
-    # Ticks and sliders do not queue; scans, downloads and predictions do, several side by side.
-    demo.queue(default_concurrency_limit=8, max_size=64)
+    # Ticks and sliders do not queue; scans, downloads and predictions do, several side by side, and have to.
+    demo.queue(default_concurrency_limit=8, max_size=64, api_open=False)
 
     def complete() -> None:
         train.settings.complete()
         demo.config = demo.get_config_file()  # what new visitors are sent
 
     return demo, complete
+
+
+def _own_temp_folder() -> None:
+    # The system's temporary folder is shared, and another user's gradio may own it. Not a cache: what was uploaded
+    # cannot be made again.
+    os.environ["GRADIO_TEMP_DIR"] = str(resources.home_dir() / "page")
 
 
 def _header() -> str:
@@ -236,18 +278,24 @@ def _wire_sources(train: TrainTab, page: gr.Tab) -> None:
     page.select(listed, form["backbone"], form["weights"], queue=False, show_progress="hidden")
 
 
-def _wire_clock(demo: gr.Blocks, clock: gr.Timer, data: DataTab, train: TrainTab, tabs: gr.Tabs) -> None:
+def _wire_clock(
+    demo: gr.Blocks, clock: gr.Timer, data: DataTab, train: TrainTab, share: ShareTab, tabs: gr.Tabs
+) -> None:
     """Once a second what moved; everything at once for a page that was just opened."""
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
     answer, form = data.answer, train.settings.form
 
-    def tick(run_seen: Any, answer_seen: Any, source: str) -> Any:
+    def tick(run_seen: Any, answer_seen: Any, share_seen: Any, source: str) -> Any:
         run, first = train.acts.tick(run_seen, source), answer.acts.tick(answer_seen, source)
-        if run is None and first is None:
+        shared = share.acts.tick(share_seen)
+        if run is None and first is None and shared is None:
             return gr.skip()
-        return (*(run or _skips(train.live)), *(first or _skips(answer.shown)))
+        parts = ((run, train.live), (first, answer.shown), (shared, share.shown))
+        return [value for moved, outputs in parts for value in (moved or _skips(outputs))]
 
-    clock.tick(tick, [train.seen, answer.seen, data.source], [*train.live, *answer.shown], **quiet)
+    asked_by_clock = [train.seen, answer.seen, share.seen, data.source]
+    clock.tick(tick, asked_by_clock, [*train.live, *answer.shown, *share.shown], **quiet)
+    demo.load(share.acts.redraw, None, share.shown, **quiet)
     # The running run first: it does not wait for the thumbnails of the photos.
     demo.load(train.acts.redraw, data.source, train.live, **quiet)
     demo.load(rate_card.Acts(train.acts.work).draw, None, train.rates.shown, **quiet)
@@ -357,23 +405,3 @@ def _skips(outputs: list[Any]) -> list[Any]:
 
 def _go_to(tab: str) -> Any:
     return lambda: gr.Tabs(selected=tab)
-
-
-def _check_port(host: str, port: int) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
-        if os.name != "nt":  # there it would let two programs share the port
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ResourceError(
-                f"Port {port} on {host} cannot be used: {error.strerror or error}.",
-                remedy=f"Is tl-app running already, at http://{host}:{port}/? Or choose another with --port.",
-            ) from error
-
-
-def _trust_own_address() -> None:
-    """Gradio asks its own server whether it is up; a proxy set for the internet must not answer."""
-    for name in ("no_proxy", "NO_PROXY"):
-        known = os.environ.get(name, "")
-        os.environ[name] = ",".join(part for part in (known, "127.0.0.1", "localhost") if part)

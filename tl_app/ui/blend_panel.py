@@ -98,7 +98,7 @@ class Acts:
     @toasts
     def opened(self, name: str) -> tuple[Any, ...]:
         """Shows what was measured before, or the button that measures."""
-        if not name or not runs.open_run(name, self.work.runs_dir).has_probe:
+        if not name or not self.work.open_run(name).has_probe:
             return gr.update(visible=False), *[gr.skip()] * 5
         known = self._known(name)
         if known is None:
@@ -119,7 +119,7 @@ class Acts:
         def report(done: int, total: int) -> None:
             progress((done, total), desc="Measuring blends", unit="blends")
 
-        found = blending.blend_run(runs.open_run(name, self.work.runs_dir), report=report)
+        found = blending.blend_run(self.work.open_run(name), report=report)
         return self._shown(self._known(name), found.alpha)
 
     def moved(self, name: str, alpha: float) -> str:
@@ -132,7 +132,7 @@ class Acts:
         """Measures the blend that the slider was left at."""
         from tl_app import blending
 
-        blending.blend_run(runs.open_run(name, self.work.runs_dir), [alpha])
+        blending.blend_run(self.work.open_run(name), [alpha])
         return self._shown(self._known(name), alpha)
 
     @toasts
@@ -140,7 +140,7 @@ class Acts:
         """A new finished run of the blend that the slider stands at."""
         from tl_app import blending
 
-        found = blending.keep_blend(runs.open_run(name, self.work.runs_dir), alpha, self.work.runs_dir)
+        found = blending.keep_blend(self.work.open_run(name), alpha, self.work.runs_dir)
         assert found.kept is not None
         gr.Info(f"Run {markup.text(found.kept.name)} is made.")
         sentence = f"Kept as run {found.kept.name}; it is first in the list above."
@@ -148,7 +148,7 @@ class Acts:
 
     def _known(self, name: str) -> Measured | None:
         """What was measured of a run, when that is enough for any α."""
-        path = runs.open_run(name, self.work.runs_dir).path
+        path = self.work.open_run(name).path
         file = path / "blend.safetensors"
         try:
             known = _read(path, file.stat().st_mtime_ns)

@@ -11,7 +11,6 @@ from typing import Any
 
 import gradio as gr
 
-from tl_app import runs
 from tl_app.analysis.certainty import LEVEL
 from tl_app.analysis.comparison import ComparedRun, Comparison, compare_runs, in_words
 from tl_app.analysis.pairs import Pair
@@ -96,7 +95,7 @@ class Acts:
         def report(done: int, total: int) -> None:
             progress((done, total), desc="Measuring runs", unit="runs")
 
-        infos = [runs.open_run(name, self.work.runs_dir) for name in names or ()]
+        infos = [self.work.open_run(name) for name in names or ()]
         found = compare_runs(infos, report)
         return verdict(found.pairs), table_of(found.runs), found.curves, differences_of(found)
 

@@ -136,7 +136,7 @@ def _lay_out(work: Workspace) -> _Parts:
             sample = gr.Button("Use sample photos", elem_id="tl-sample")
     with gr.Row(equal_height=False):
         recent = gr.Dropdown(
-            workspace.recent(),
+            work.recent(),
             value=None,
             label="Recent",
             info="Folders and zips you used before, latest first.",
@@ -193,7 +193,6 @@ def _completion(target: str) -> gr.HTML:
     return gr.HTML(
         html_template='<ul class="tl-suggestions" role="listbox" aria-label="Suggested folders" hidden></ul>',
         js_on_load=theme.script("paths"),
-        server_functions=[paths.suggest],
         apply_default_css=False,
         elem_classes=["tl-completion"],
         target=target,
@@ -235,25 +234,25 @@ class _Acts:
         """What a page that was just opened shows: the photos chosen last."""
         index = self.work.last_dataset()
         if index is None:
-            return (gr.skip(), gr.skip(), _recent_choices(), *[gr.skip()] * 8)
-        return _filled(index)
+            return (gr.skip(), gr.skip(), _recent_choices(self.work), *[gr.skip()] * 8)
+        return _filled(self.work, index)
 
     def _chosen(self, source: str, progress: gr.Progress) -> tuple[Any, ...]:
         progress((0, None), desc="Looking for photos", unit="photos")
         index = self.work.scan(source, lambda done, total: _say(progress, done, total))
-        return _filled(index)
+        return _filled(self.work, index)
 
 
 def _say(progress: gr.Progress, done: int, total: int) -> None:
     progress((done, total or None), desc="Looking at photos", unit="photos")
 
 
-def _filled(index: DatasetIndex) -> tuple[Any, ...]:
+def _filled(work: Workspace, index: DatasetIndex) -> tuple[Any, ...]:
     shown = min(len(index.classes), _CLASSES_PER_PAGE)
     return (
         str(index.source),
         str(index.source),
-        _recent_choices(),
+        _recent_choices(work),
         summary_of(index),
         gr.update(visible=True),
         gr.update(visible=True),
@@ -265,8 +264,8 @@ def _filled(index: DatasetIndex) -> tuple[Any, ...]:
     )
 
 
-def _recent_choices() -> Any:
-    return gr.update(choices=workspace.recent(), value=None)
+def _recent_choices(work: Workspace) -> Any:
+    return gr.update(choices=work.recent(), value=None)
 
 
 def summary_of(index: DatasetIndex) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 import gradio as gr
 
-from tl_app import runs
 from tl_app.analysis.diagnosis import Diagnosis, diagnose_run, settings_of, with_remedy
 from tl_app.analysis.symptoms import Finding
 from tl_app.errors import UsageError, UserError
@@ -66,7 +65,7 @@ def fill(work: Workspace, name: str, code: str, source: str) -> tuple[Any, ...]:
         UserError: The run or the finding is gone, or the settings do not fit the machine.
     """
     loading.wait()
-    info = runs.open_run(name, work.runs_dir)
+    info = work.open_run(name)
     found = diagnose_run(info)
     config = located(with_remedy(settings_of(info), _remedy(found, code)), work.runs_dir)
     index = work.dataset(source) or work.last_dataset()

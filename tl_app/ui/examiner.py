@@ -9,11 +9,10 @@ import collections
 import dataclasses
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tl_app import runs
 from tl_app.errors import Interrupted, UsageError, UserError
 from tl_app.runs import RunInfo
 from tl_app.ui import loading, manners
@@ -55,11 +54,11 @@ class Examiner:
     """Examines runs, one after the other. Safe to use from several threads.
 
     Args:
-        runs_dir: Where they are.
+        open_run: Finds one by its name.
     """
 
-    def __init__(self, runs_dir: Path) -> None:
-        self._runs_dir = runs_dir
+    def __init__(self, open_run: Callable[[str], RunInfo]) -> None:
+        self._open_run = open_run
         self._lock, self._turn = threading.Lock(), threading.Lock()
         self._stopping = threading.Event()
         self._standings: collections.OrderedDict[tuple[str, str], Standing] = collections.OrderedDict()
@@ -78,7 +77,7 @@ class Examiner:
         Raises:
             UsageError: There is no such run.
         """
-        info = runs.open_run(run, self._runs_dir)
+        info = self._open_run(run)
         key = (info.name, split)
         with self._lock:
             known = self._standings.get(key)

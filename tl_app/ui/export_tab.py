@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from tl_app import runs, words
+from tl_app import words
 from tl_app.errors import UsageError
 from tl_app.ui import downloads, finished, hub_card, loading, markup, smaller_card
 from tl_app.ui.aside import Standing
@@ -180,7 +180,7 @@ class Acts:
             raise UsageError("No run is chosen.", remedy="Choose one, or train one first.")
         if not formats:
             raise UsageError("Nothing is ticked.", remedy="Tick at least one format.")
-        self.work.exporter.start(Wanted(runs.open_run(run, self.work.runs_dir), list(formats)))
+        self.work.exporter.start(Wanted(self.work.open_with_photos(run), list(formats)))
         return self.draw(run)
 
     def stop(self, run: str | None) -> tuple[Any, ...]:
@@ -228,7 +228,7 @@ class Acts:
         loading.wait()
         from tl_app.export.kept import read_exports
 
-        return read_exports(runs.open_run(run, self.work.runs_dir))
+        return read_exports(self.work.open_run(run))
 
 
 def _download(run: str | None, row: ExportResult | None) -> Any:

@@ -106,7 +106,7 @@ class Acts:
         if index is None:
             return self.draw(source)
         try:
-            config = form.read(values | {"data": source})
+            config = self.work.checked(form.read(values | {"data": source}))
         except UserError as error:
             return (*self.draw(source)[:2], markup.message(str(error), "error"), gr.skip(), gr.skip())
         self.work.prober.ask(config, index, fetch=fetch)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from tl_app import runs
 from tl_app.errors import UsageError
 from tl_app.ui import loading, markup
 from tl_app.ui.blocks import html
@@ -112,7 +111,7 @@ class Acts:
         from tl_app.export import hub
         from tl_app.export.kept import FOLDER
 
-        info = runs.open_run(run, self.work.runs_dir)
+        info = self.work.open_run(run)
         sent = hub.push(info.path / FOLDER, kind, repository.strip(), private=private, token=token or None)
         link = f'<a href="{markup.text(sent.url)}" target="_blank" rel="noopener">{markup.text(sent.url)}</a>'
         said = f"{len(sent.files)} files are on the Hub: {link}"

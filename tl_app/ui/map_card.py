@@ -51,12 +51,8 @@ class MapCard:
         return [self.seen, self.note, self.figure]
 
 
-def build(work: Workspace) -> MapCard:
+def build() -> MapCard:
     """Lays the card out."""
-
-    def photo_at(asked: Any) -> dict[str, str] | None:  # gradio marks it, which a method cannot be
-        return Acts(work).photo_at(asked)
-
     with gr.Row(equal_height=False):
         way = gr.Radio(
             [("PCA", PCA), ("UMAP", UMAP)],
@@ -80,7 +76,6 @@ def build(work: Workspace) -> MapCard:
         hint="The map appears here.",
         elem_id="tl-map",
         scripts=("figure", "map"),
-        server_functions=[photo_at],
     )
     return MapCard(gr.State(None), way, colour, note, drawn)
 

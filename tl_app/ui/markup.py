@@ -7,19 +7,11 @@ puts into a template as JavaScript, so a folder named ``${…}`` must never get 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape as _escape
 
 from tl_app.events import Notice
+from tl_app.markup import hint, message, table, text
 
-
-def text(value: object) -> str:
-    """Any text, safe inside HTML and inside JSON: file names may hold bytes that are no characters."""
-    return _escape(str(value).encode("utf-8", "replace").decode())
-
-
-def hint(sentence: str) -> str:
-    """What to do when there is nothing to show yet."""
-    return f'<div class="tl-hint">{text(sentence)}</div>'
+__all__ = ["badge", "facts", "hint", "message", "notices", "progress", "table", "text"]
 
 
 def badge(word: str, kind: str = "") -> str:
@@ -52,18 +44,3 @@ def notices(items: Sequence[Notice]) -> str:
         return ""
     lines = (f'<li class="tl-{item.level}">{text(item.text)}</li>' for item in reversed(items))
     return f'<ul class="tl-notices">{"".join(lines)}</ul>'
-
-
-def message(sentence: str, kind: str = "warning") -> str:
-    """One sentence that stands out."""
-    return f'<div class="tl-message tl-{text(kind)}">{text(sentence)}</div>'
-
-
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str) -> str:
-    """A plain table that scrolls sideways inside its own box; cells are escaped."""
-    head = "".join(f'<th scope="col">{text(name)}</th>' for name in headers)
-    body = "".join(f"<tr>{''.join(f'<td>{text(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return (
-        f'<div class="tl-table"><table><caption>{text(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )

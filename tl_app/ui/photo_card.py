@@ -225,7 +225,7 @@ def predictor_of(work: Workspace, shown: Shown) -> Predictor:
     found = work.predictor("run", shown[0])
     from tl_app.predictor import model_of
 
-    if model_of(runs.open_run(shown[0], work.runs_dir)) != shown[2]:
+    if model_of(work.open_run(shown[0])) != shown[2]:
         raise UsageError(f"Run '{shown[0]}' has a better model by now.", remedy="Press Look again.")
     return found
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tl_app import runs, words
 from tl_app.backbones import bundled
 from tl_app.errors import UsageError
-from tl_app.references import RUN_PREFIX
+from tl_app.references import FILE_PREFIX, RUN_PREFIX
 from tl_app.ui import loading, markup
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def listed(backbone: str, weights_name: str) -> str:
     loading.wait()
     from tl_app.backbones.catalogue import find_weights, get_backbone
 
-    if weights_name == "random" or weights_name.startswith(RUN_PREFIX):
+    if weights_name == "random" or weights_name.startswith((RUN_PREFIX, FILE_PREFIX)):
         return weights_name
     choice = find_weights(get_backbone(backbone), weights_name)
     return "default" if choice is None or choice.is_default else choice.name
@@ -73,9 +73,9 @@ def facts(backbone: str, weights_name: str) -> str:
     from tl_app.backbones.catalogue import find_weights, get_backbone
 
     spec = get_backbone(backbone)
-    of_run = weights_name.startswith(RUN_PREFIX)
+    own = weights_name.startswith((RUN_PREFIX, FILE_PREFIX))
     try:
-        choice = None if of_run else find_weights(spec, weights_name)
+        choice = None if own else find_weights(spec, weights_name)
     except UsageError:  # a name left over from another backbone, for the moment until the list has changed
         choice = spec.default_weights
     values = (
@@ -85,13 +85,17 @@ def facts(backbone: str, weights_name: str) -> str:
         f"{choice.gflops if choice else spec.gflops:.2g}",
         f"{choice.preprocessing.crop if choice else spec.image_size} px",
         _lineage(choice, weights_name),
-        "of your own run" if of_run else _place(choice),
+        _own_place(weights_name) if own else _place(choice),
     )
     remarks = [bundled.BETTER] if spec.bundled else []
     if choice and choice.licence:
         remarks.append(f"Licence of these weights: {choice.licence}")
     notes = "".join(markup.message(remark, "info") for remark in remarks)
     return f'<div class="tl-card tl-tight">{markup.facts(zip(_FACTS, values, strict=True))}{notes}</div>'
+
+
+def _own_place(weights_name: str) -> str:
+    return "of your own run" if weights_name.startswith(RUN_PREFIX) else "a file of your own"
 
 
 def facts_to_come() -> str:
@@ -153,6 +157,8 @@ def _lineage(choice: WeightChoice | None, weights_name: str) -> str:
             return words.lineage(runs.open_run(weights_name.removeprefix(RUN_PREFIX), Path()).lineage)
         except UsageError:  # deleted meanwhile; the start of a training says so
             return "–"
+    if weights_name.startswith(FILE_PREFIX):
+        return Path(weights_name.removeprefix(FILE_PREFIX)).name
     return words.lineage(choice.lineage) if choice is not None else "nothing yet"
 
 

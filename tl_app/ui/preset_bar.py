@@ -111,7 +111,7 @@ def filled(work: Workspace, preset: Preset, source: str) -> tuple[Any, ...]:
         UserError: A run that they name is not here, or they do not fit together.
     """
     loading.wait()
-    config = located(preset.config(data=source), work.runs_dir)
+    config = located(work.checked(preset.config(data=source)), work.runs_dir)
     index = work.dataset(source) or work.last_dataset()
     classes = len(index.classes) if index is not None else 2
     return settings.filled(config, classes, work.runs_dir, keep=presets.LEFT_OUT)

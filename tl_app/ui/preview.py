@@ -66,7 +66,7 @@ def shown(work: Workspace, source: str, values: dict[str, Any]) -> str:
     loading.wait()
     from tl_app.preview import preview
 
-    config = located(form.read(values | {"data": source}), work.runs_dir)
+    config = located(work.checked(form.read(values | {"data": source})), work.runs_dir)
     return grid(preview(config, index))
 
 

@@ -138,7 +138,7 @@ def _lay_out(work: Workspace) -> _Parts:
             with gr.Tab("Mistakes"):
                 mistakes = mistakes_card.build()
             with gr.Tab("Map"):
-                mapped = map_card.build(work)
+                mapped = map_card.build()
         photo = photo_card.build()
         report = report_button.build()
     return _Parts(

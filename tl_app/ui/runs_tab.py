@@ -257,7 +257,7 @@ class _Acts:
 
     @toasts
     def delete(self, name: str, compared: list[str] | None = None) -> tuple[Any, ...]:
-        info = runs.open_run(name, self.work.runs_dir)
+        info = self.work.open_run(name)
         runs.delete_run(info)
         self.work.forget(info.path)
         gr.Info(f"Run {markup.text(name)} is deleted.")
@@ -266,7 +266,7 @@ class _Acts:
     def _opened(self, name: str) -> tuple[Any, ...]:
         if not name:
             return _closed()
-        info = runs.open_run(name, self.work.runs_dir)
+        info = self.work.open_run(name)
         snapshot, script = snapshot_of(info), reproduce.script_of(info)
         return (
             info.name,

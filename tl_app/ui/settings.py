@@ -13,11 +13,11 @@ from typing import Any
 
 import gradio as gr
 
-from tl_app import runs
 from tl_app.backbones import bundled
 from tl_app.backbones.naming import family_and_label
 from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
+from tl_app.references import FILE_PREFIX
 from tl_app.transfer.recipes import default_depth
 from tl_app.ui import form, picker, preview
 from tl_app.ui.blocks import html
@@ -261,7 +261,7 @@ class _Acts:
         if job is None or not job.is_alive:
             late = late_parts(_defaults(), None, self._classes(source), runs_dir)
             return _given(late, {"data": source} if source else {})
-        config = runs.open_run(job.path, runs_dir).asked
+        config = self.work.open_run(job.path).asked
         return filled(config, self._classes(source or config.data), runs_dir)
 
     def _depth(self, backbone: str, recipe: str, source: str, head: Sequence[Any]) -> tuple[Any, Any]:
@@ -325,11 +325,17 @@ def late_parts(
         "strip": {"value": value_of(config.backbone, depth, classes, _head_of(config))},
         "backbone": {"choices": picker.backbones(), "interactive": True},
         "weights": {
-            "choices": picker.weights(config.backbone, runs_dir),
+            "choices": picker.weights(config.backbone, runs_dir) + _own_file(weights),
             "interactive": config.recipe != "scratch",
         },
         "fuse_backbone": {"choices": picker.second_backbones(), "interactive": config.recipe == "head"},
     }
+
+
+def _own_file(weights: str) -> list[tuple[str, str]]:
+    """A file that a run or a preset starts from; the page itself offers none."""
+    named = weights.startswith(FILE_PREFIX)
+    return [(f"File {Path(weights.removeprefix(FILE_PREFIX)).name}", weights)] if named else []
 
 
 def _given(late: dict[str, dict[str, Any]], shown: dict[str, Any]) -> tuple[Any, ...]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import gradio as gr
 
-from tl_app import runs
 from tl_app.config import TrainConfig
 from tl_app.distilling import settings_from
 from tl_app.errors import UsageError
@@ -67,8 +66,8 @@ def fill(work: Workspace, run: str | None, backbone: str | None) -> tuple[Any, .
     if not run or not backbone:
         raise UsageError("There is no run, or no backbone for its copy.", remedy="Choose both first.")
     loading.wait()
-    info = runs.open_run(run, work.runs_dir)
-    config = TrainConfig.from_dict(settings_from(info) | {"backbone": backbone})
+    info = work.open_with_photos(run)
+    config = work.checked(TrainConfig.from_dict(settings_from(info) | {"backbone": backbone}))
     if work.dataset(config.data) is None:
         gr.Info(f"The copy learns from {markup.text(config.data)}: choose these photos on the Data tab.")
     return settings.filled(config, len(info.classes), work.runs_dir, keep=("data", "device"))

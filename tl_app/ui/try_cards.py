@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tl_app import words
+from tl_app import markup, words
+from tl_app.cards import answer, button
 from tl_app.errors import PhotoError
-from tl_app.ui import markup, thumbnails, why
+from tl_app.ui import thumbnails, why
 
 if TYPE_CHECKING:
     from tl_app.predictor import Prediction
@@ -49,23 +50,11 @@ def _card(one: Prediction, explained: bool) -> str:
     if one.error:
         picture, body, marks = _NO_PICTURE, markup.message(one.error, "error"), ""
     else:
-        ask = why.button(one.label, "Why?", "tl-why-ask") if explained else ""
+        ask = button(one.label, "Why?", "tl-why-ask") if explained else ""
         picture = _picture(one.path, name) + ask
-        bars = "".join(_bar(label, share, explained) for label, share in one.top)
-        body, marks = bars + _doubt(one), why.card(one.path) if explained else ""
+        body, marks = answer(one, explained=explained), why.card(one.path) if explained else ""
     text = f'<div><h4 title="{name}">{name}</h4>{body}</div>'
     return f'<article class="tl-card" {marks}><figure>{picture}</figure>{text}</article>'
-
-
-def _doubt(one: Prediction) -> str:
-    """What speaks against a prediction, in a sentence."""
-    if one.unfamiliar:
-        return '<p class="tl-fine">Unlike the training photos: it may show none of the classes.</p>'
-    return (
-        '<p class="tl-fine">Not sure: answers like this one are wrong more often.</p>'
-        if one.sure is False
-        else ""
-    )
 
 
 def _picture(path: str, name: str) -> str:
@@ -73,11 +62,3 @@ def _picture(path: str, name: str) -> str:
         return f'<img src="{thumbnails.data_uri(Path(path), _SIDE)}" alt="{name}">'
     except PhotoError:  # deleted since it was classified
         return _NO_PICTURE
-
-
-def _bar(label: str, share: float, explained: bool) -> str:
-    content = (
-        f"<span>{markup.text(label)}</span><b>{words.percent(share)}</b>"
-        f'<span class="tl-bar"><i style="width:{share * 100:.1f}%"></i></span>'
-    )
-    return why.button(label, content, "tl-class") if explained else f'<div class="tl-class">{content}</div>'

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from tl_app import runs, words
-from tl_app.data.decode import EXTENSIONS
+from tl_app.cards import drop_zone
 from tl_app.errors import UsageError
-from tl_app.runs import RunInfo
-from tl_app.ui import markup, open_model, picker, theme, why
+from tl_app.ui import finished, markup, open_model, picker, theme, why
 from tl_app.ui.blocks import html
 from tl_app.ui.open_model import OpenModel
 from tl_app.ui.toasts import toasts
@@ -152,18 +150,14 @@ def _lay_out() -> _Parts:
 
 
 def _drop_zone() -> gr.HTML:
+    info = "or paste with Ctrl+V. JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC are read; nothing leaves this machine."
     return gr.HTML(
         label="Photos to try",
-        html_template=_template(),
-        js_on_load=theme.script("drop"),
+        html_template=drop_zone(theme.asset("drop.html"), "Drop one or many photos here", info, many=True),
+        js_on_load=theme.script("drop", "stored"),
         apply_default_css=False,
         elem_id="tl-drop",
     )
-
-
-def _template() -> str:
-    template = (theme.asset("drop.html")).strip()
-    return template.replace("ACCEPT", ",".join(["image/*", *sorted(EXTENSIONS)]))
 
 
 @dataclass(frozen=True)
@@ -182,13 +176,14 @@ class _Acts:
         """The list anew, with the choice kept where it still is there; for whoever opens the tab."""
         if kind != RUN and name:
             return gr.skip(), gr.skip(), gr.skip()
-        found = _usable_runs(self.work)
+        found = finished.choices(finished.usable_runs(self.work))
         kept = name if any(value == name for _, value in found) else (found[0][1] if found else None)
         return RUN, gr.update(choices=found, value=kept), self.model_chosen(RUN, kept)
 
     def use_run(self, run: str) -> tuple[Any, ...]:
         """Another tab asked for this run."""
-        return RUN, gr.update(choices=_usable_runs(self.work), value=run or None), self.model_chosen(RUN, run)
+        found = finished.choices(finished.usable_runs(self.work))
+        return RUN, gr.update(choices=found, value=run or None), self.model_chosen(RUN, run)
 
     def model_chosen(self, kind: str, name: str | None) -> str:
         if not name and kind == EXPORT:
@@ -201,7 +196,7 @@ class _Acts:
         try:
             if kind == EXPORT:
                 return _using(f"the opened {self.work.opened(name).predictor.source}")
-            return _using(f"run {_run_text(runs.open_run(name, self.work.runs_dir))}")
+            return _using(f"run {finished.run_text(self.work.open_run(name))}")
         except UsageError as error:
             return markup.message(str(error), "error")
 
@@ -320,15 +315,4 @@ def _choices(work: Workspace, kind: str) -> list[tuple[str, str]]:
     """(text, name) of the models of a kind."""
     if kind == EXPORT:
         return [(key, key) for key in work.opened_models()]
-    return picker.as_they_are() if kind == BACKBONE else _usable_runs(work)
-
-
-def _usable_runs(work: Workspace) -> list[tuple[str, str]]:
-    found = [info for info in runs.list_runs(work.runs_dir) if info.best_epoch]
-    # A finished run comes before one that may still change under one's hands.
-    found.sort(key=lambda info: info.is_running)
-    return [(_run_text(info), info.name) for info in found]
-
-
-def _run_text(info: RunInfo) -> str:
-    return f"{info.name} · {words.percent(info.val_accuracy)} · {len(info.classes)} classes"
+    return picker.as_they_are() if kind == BACKBONE else finished.choices(finished.usable_runs(work))

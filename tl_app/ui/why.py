@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from tl_app.cards import button
 from tl_app.errors import UsageError
 from tl_app.ui import loading, markup, theme
 
 if TYPE_CHECKING:
     from tl_app.predictor import Predictor
+
+__all__ = ["Question", "answer", "asked", "button", "card", "failed", "place"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def place(target: str) -> gr.HTML:
     return gr.HTML(
         label="Why?",
         html_template="<span hidden></span>",
-        js_on_load=theme.script("why"),
+        js_on_load=theme.script("explained", "why"),
         apply_default_css=False,
         elem_classes=["tl-why-place"],
         target=target,
@@ -59,21 +62,6 @@ def place(target: str) -> gr.HTML:
 def card(photo: str) -> str:
     """The attribute that makes an element a card of this photo; there is a figure in it."""
     return f'data-photo="{markup.text(photo)}"'
-
-
-def button(label: str, content: str, css: str) -> str:
-    """A button inside a card that asks what spoke for a class.
-
-    Args:
-        label: The class.
-        content: What it shows, as markup.
-        css: Its class in the style sheet.
-    """
-    name = markup.text(label)
-    return (
-        f'<button type="button" class="{css}" data-label="{name}" aria-pressed="false" '
-        f'title="Shows what on the photo spoke for “{name}”, and the photo again.">{content}</button>'
-    )
 
 
 def asked(data: Any) -> Question:

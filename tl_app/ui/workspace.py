@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING
 from tl_app import resources, runs
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, scan
+from tl_app.data.roots import Roots, confined, lies_in
 from tl_app.errors import UsageError, UserError
 from tl_app.events import Event
 from tl_app.files import write_json
 from tl_app.jobs import Job, Worker
-from tl_app.references import located
+from tl_app.references import FILE_PREFIX, RUN_PREFIX, located
+from tl_app.runs import RunInfo
 from tl_app.scanning import scanned
 from tl_app.snapshot import Snapshot, snapshot_of
 from tl_app.ui import loading, manners
@@ -31,6 +33,7 @@ from tl_app.ui.aside import Aside
 from tl_app.ui.examiner import Examiner
 from tl_app.ui.exporter import exporter
 from tl_app.ui.prober import Prober
+from tl_app.ui.sharing import Sharer
 from tl_app.worthwhile import Study, WorthResult, result_of, study, study_of
 
 if TYPE_CHECKING:
@@ -54,10 +57,13 @@ class Workspace:
 
     Args:
         runs_dir: Where runs are kept.
+        roots: Folders that photos may come from, when who asks may not use all; then runs come from ``runs_dir`` alone.
     """
 
-    def __init__(self, runs_dir: Path | None = None) -> None:
+    def __init__(self, runs_dir: Path | None = None, roots: Roots = None) -> None:
         """Nothing is read or written yet."""
+        self.roots = roots
+        self._confined: set[tuple[str, int]] = set()
         self.worker = Worker(runs_dir, before_job=manners.step_aside)
         self.prober = Prober(self.running)
         self.finder: Aside[Photographed, RatesResult] = Aside(
@@ -73,8 +79,9 @@ class Workspace:
             patience_seconds=60.0,  # a batch, and the checkpoint after it
             so_far=result_of,
         )
-        self.examiner = Examiner(self.runs_dir)
+        self.examiner = Examiner(self.open_with_photos)
         self.exporter = exporter()
+        self.sharer = Sharer()
         self._lock = threading.Lock()
         self._datasets: collections.OrderedDict[str, DatasetIndex] = collections.OrderedDict()
         self._predictors: collections.OrderedDict[tuple[str, ...], Predictor] = collections.OrderedDict()
@@ -94,7 +101,7 @@ class Workspace:
         Raises:
             DataError: The photos cannot be used as they are.
         """
-        index = scan(source, on_progress=on_progress)
+        index = scan(source, roots=self.roots, on_progress=on_progress)
         key = str(index.source)
         with self._lock:
             self._datasets[key] = index
@@ -103,6 +110,10 @@ class Workspace:
                 self._datasets.popitem(last=False)
         remember(key)
         return index
+
+    def recent(self) -> list[str]:
+        """Folders and zips used before that may be used now, latest first."""
+        return [source for source in recent() if lies_in(source, self.roots)]
 
     def dataset(self, source: str) -> DatasetIndex | None:
         """The photos scanned under that name, if they still are in memory."""
@@ -113,6 +124,61 @@ class Workspace:
         with self._lock:
             return next(reversed(self._datasets.values()), None)
 
+    # Runs
+
+    def open_run(self, run: str | Path) -> RunInfo:
+        """A run by its name or path.
+
+        Raises:
+            UsageError: There is none that may be used from here.
+        """
+        return runs.open_run(self._own(run), self.runs_dir)
+
+    def open_with_photos(self, run: str | Path) -> RunInfo:
+        """A run whose photos will be read.
+
+        Raises:
+            UsageError: There is none that may be used from here.
+            DataError: Its photos may not.
+        """
+        info = self.open_run(run)
+        manifest = info.path / "manifest.csv"
+        if self.roots is None or not manifest.is_file():
+            return info
+        state = (str(manifest), manifest.stat().st_mtime_ns)
+        if state not in self._confined:
+            index = DatasetIndex.read_manifest(manifest)
+            roots = [*self.roots, resources.cache_dir() / "zips"]
+            for place in (
+                index.root,
+                *(index.root / photo.path for photo in index.photos if not photo.issue),
+            ):
+                confined(place, roots)
+            self._confined.add(state)
+        return info
+
+    def checked(self, config: TrainConfig) -> TrainConfig:
+        """The settings themselves, once what they start from may be used from here.
+
+        Raises:
+            UsageError: They name a run that may not.
+            DataError: They name a file that may not.
+        """
+        for value in (config.weights, config.teacher):
+            if value.startswith(RUN_PREFIX):
+                self._own(value.removeprefix(RUN_PREFIX))
+            elif value.startswith(FILE_PREFIX):
+                confined(Path(value.removeprefix(FILE_PREFIX)).expanduser(), self.roots)
+        return config
+
+    def _own(self, run: str | Path) -> str | Path:
+        place = self.runs_dir.resolve()
+        if self.roots is None or (self.runs_dir / run).resolve().parent == place:
+            return run
+        raise UsageError(
+            f"The run '{run}' may not be used from here.", f"Allowed are those in {self.runs_dir}."
+        )
+
     # Training
 
     def start(self, config: TrainConfig, name: str | None = None) -> None:
@@ -121,7 +187,10 @@ class Workspace:
         Raises:
             UserError: Another run is being trained, or settings, photos or machine do not fit.
         """
+        config = self.checked(config)
         index = self._index(config)
+        if index is None and self.roots is not None:  # the worker's own scan would follow links anywhere
+            index = scanned(config, None, self.roots)
         loading.wait()
         self._make_way()
         _rest_after(self.worker.start(config, name=name, index=index))
@@ -132,6 +201,7 @@ class Workspace:
         Raises:
             UserError: It cannot be resumed, or another run is being trained.
         """
+        run = self.open_with_photos(run).path
         loading.wait()
         self._make_way()
         _rest_after(self.worker.resume(run))
@@ -143,8 +213,8 @@ class Workspace:
             UserError: A search is under way, or the photos cannot be used.
         """
         loading.wait()
-        config = located(config, self.runs_dir)
-        index = self._index(config) or scanned(config, None)
+        config = located(self.checked(config), self.runs_dir)
+        index = self._index(config) or scanned(config, None, self.roots)
         self.prober.make_way()
         self.weigher.make_way()
         self.finder.start((config, index))
@@ -161,7 +231,8 @@ class Workspace:
             UserError: A study is under way, or settings or photos do not fit.
         """
         loading.wait()
-        index = self._index(config) or scanned(config, None)
+        config = self.checked(config)
+        index = self._index(config) or scanned(config, None, self.roots)
         plan = study_of(config, index, self.runs_dir, shares, epochs)
         self.prober.make_way()
         self.finder.make_way()
@@ -188,6 +259,7 @@ class Workspace:
         Raises:
             UserError: It cannot be extended, or another run is being trained.
         """
+        run = self.open_with_photos(run).path
         loading.wait()
         self._make_way()
         _rest_after(self.worker.extend(run, epochs=epochs, unfreeze=unfreeze))
@@ -240,7 +312,7 @@ class Workspace:
 
         key: tuple[str, ...] = (kind, name)
         if kind == "run":
-            info = runs.open_run(name, self.runs_dir)
+            info = self.open_run(name)
             key = (kind, str(info.path), info.created, *state_of(info))
         with self._lock:
             if key in self._predictors:
