@@ -114,4 +114,4 @@ def test_few_models_stay_open(acts: try_tab._Acts, uploads: Path):
     model = small_onnx.write(uploads / "m.onnx")
     for _ in range(4):
         dropped(acts, (model, "m.onnx"))
-    assert len(acts.work.opened_models()) == 3
+    assert len(acts.work.opened.keys()) == 3

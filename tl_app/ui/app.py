@@ -207,7 +207,8 @@ def _create(work: Workspace) -> tuple[gr.Blocks, Callable[[], None]]:
         _wire_clock(demo, clock, data, train, share, tabs)
         share_page.select(share.acts.list_runs, share.chosen, share.run, queue=False, show_progress="hidden")
         _wire_trial(train, trial, stored, tabs, try_page)
-        _wire_opened(data, train, trial, tabs)
+        filled = open_model.bind(trial.opened, work, data.source, train.settings.all)
+        filled.success(_go_to("train"), None, tabs, queue=False, show_progress="hidden")
         _wire_results(train, results, stored, tabs)
         _wire_runs(data, train, stored, kept, tabs, runs_page)
         _wire_remedies(data, train, stored, tabs)
@@ -317,17 +318,6 @@ def _wire_trial(train: TrainTab, trial: TryTab, stored: RunsTab, tabs: gr.Tabs, 
     asked.success(_go_to("try"), None, tabs, **quiet).then(trial.acts.again, trial.asked, trial.shown)
     used = stored.use.click(trial.acts.use_run, stored.open_name, trial.model, **quiet)
     used.success(_go_to("try"), None, tabs, **quiet).then(trial.acts.again, trial.asked, trial.shown)
-
-
-def _wire_opened(data: DataTab, train: TrainTab, trial: TryTab, tabs: gr.Tabs) -> None:
-    """The settings of an opened model go into the form."""
-    opened = trial.opened
-
-    def fill(key: str | None, source: str) -> tuple[Any, ...]:
-        return open_model.fill(train.acts.work, key, source)
-
-    filled = opened.use.click(fill, [opened.key, data.source], train.settings.all, show_progress="hidden")
-    filled.success(_go_to("train"), None, tabs, queue=False, show_progress="hidden")
 
 
 def _wire_results(train: TrainTab, results: ResultsTab, stored: RunsTab, tabs: gr.Tabs) -> None:

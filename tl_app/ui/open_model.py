@@ -77,7 +77,7 @@ def opened(work: Workspace, data: Any) -> tuple[str, ReadExport]:
         UserError: It did not arrive, or is no model that may be opened.
     """
     with _gathered(data) as path:
-        return work.open_model(path)
+        return work.opened.open(path)
 
 
 def shown(key: str, found: ReadExport) -> tuple[Any, ...]:
@@ -95,6 +95,22 @@ def about(found: ReadExport) -> str:
     return f'<div class="tl-card tl-tight">{markup.facts(facts)}{figures}{limits}{unread}</div>'
 
 
+def bind(parts: OpenModel, work: Workspace, source: gr.State, form: list[Any]) -> Any:
+    """Wires the button that fills the form; returns the event, for what comes after it.
+
+    Args:
+        parts: From :func:`lay_out`.
+        work: The app's memory.
+        source: Names the photos chosen on the Data tab.
+        form: ``Settings.all``.
+    """
+
+    def filled(key: str | None, photos: str) -> tuple[Any, ...]:
+        return fill(work, key, photos)
+
+    return parts.use.click(filled, [parts.key, source], form, show_progress="hidden")
+
+
 @toasts
 def fill(work: Workspace, key: str | None, source: str) -> tuple[Any, ...]:
     """The form as the opened model was trained: outputs of ``Settings.all``.
@@ -104,7 +120,7 @@ def fill(work: Workspace, key: str | None, source: str) -> tuple[Any, ...]:
     Raises:
         UserError: The model is not open any more, or its settings do not fit this machine.
     """
-    preset = work.opened(key).settings
+    preset = work.opened.get(key).settings
     if preset is None:
         raise UsageError("This model does not say how it was trained.")
     try:

@@ -195,7 +195,7 @@ class _Acts:
             return _using(f"{name} as it is, with the labels of ImageNet")
         try:
             if kind == EXPORT:
-                return _using(f"the opened {self.work.opened(name).predictor.source}")
+                return _using(f"the opened {self.work.opened.get(name).predictor.source}")
             return _using(f"run {finished.run_text(self.work.open_run(name))}")
         except UsageError as error:
             return markup.message(str(error), "error")
@@ -211,7 +211,7 @@ class _Acts:
         """Another of the opened models was chosen."""
         if kind != EXPORT or not name:
             return gr.skip(), gr.skip(), gr.skip()
-        return open_model.shown(name, self.work.opened(name))
+        return open_model.shown(name, self.work.opened.get(name))
 
     @toasts
     def predict(
@@ -314,5 +314,5 @@ def _using(text: str) -> str:
 def _choices(work: Workspace, kind: str) -> list[tuple[str, str]]:
     """(text, name) of the models of a kind."""
     if kind == EXPORT:
-        return [(key, key) for key in work.opened_models()]
+        return [(key, key) for key in work.opened.keys()]
     return picker.as_they_are() if kind == BACKBONE else finished.choices(finished.usable_runs(work))

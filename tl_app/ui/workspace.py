@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import itertools
 import json
 import shutil
 import threading
@@ -32,19 +31,18 @@ from tl_app.ui import loading, manners
 from tl_app.ui.aside import Aside
 from tl_app.ui.examiner import Examiner
 from tl_app.ui.exporter import exporter
+from tl_app.ui.opened import Opened
 from tl_app.ui.prober import Prober
 from tl_app.ui.sharing import Sharer
 from tl_app.worthwhile import Study, WorthResult, result_of, study, study_of
 
 if TYPE_CHECKING:
     from tl_app.export.answering import OnnxPredictor
-    from tl_app.export.reading import ReadExport
     from tl_app.finding import RatesResult
     from tl_app.predictor import Predictor
 
 _RECENT_KEPT = 8
 _PREDICTORS_KEPT = 2
-_OPENED_KEPT = 3
 _DATASETS_KEPT = 4
 
 Mark = tuple[str, int, int, bool]
@@ -85,7 +83,7 @@ class Workspace:
         self._lock = threading.Lock()
         self._datasets: collections.OrderedDict[str, DatasetIndex] = collections.OrderedDict()
         self._predictors: collections.OrderedDict[tuple[str, ...], Predictor] = collections.OrderedDict()
-        self._opened: collections.OrderedDict[str, ReadExport] = collections.OrderedDict()
+        self.opened = Opened()
         self._stored: tuple[str, Snapshot] | None = None
 
     @property
@@ -325,44 +323,11 @@ class Workspace:
                 self._predictors.popitem(last=False)
         return found
 
-    # Models from elsewhere
-
-    def open_model(self, path: Path) -> tuple[str, ReadExport]:
-        """Reads an exported model and remembers it; returns its key, and what it is.
-
-        Raises:
-            UserError: It is none that may be opened.
-        """
-        loading.wait()
-        from tl_app.export.reading import read_export
-
-        found = read_export(path)
-        with self._lock:
-            names = itertools.chain([found.name], (f"{found.name} ({n})" for n in itertools.count(2)))
-            key = next(name for name in names if name not in self._opened)
-            self._opened[key] = found
-            while len(self._opened) > _OPENED_KEPT:
-                self._opened.popitem(last=False)
-        return key, found
-
-    def opened(self, key: str | None) -> ReadExport:
-        """A model that was opened, by its key.
-
-        Raises:
-            UsageError: It is not open any more.
-        """
-        found = self._opened.get(key or "")
-        if found is None:
-            raise UsageError("This model is not open any more.", remedy="Drop it again.")
-        return found
-
-    def opened_models(self) -> list[str]:
-        """The keys of the models that are open, latest first."""
-        return list(reversed(self._opened))
-
     def model(self, kind: str, name: str, on_progress: Progress | None = None) -> Predictor | OnnxPredictor:
         """Like :meth:`predictor`, also of kind ``export``: a model that was opened."""
-        return self.opened(name).predictor if kind == "export" else self.predictor(kind, name, on_progress)
+        return (
+            self.opened.get(name).predictor if kind == "export" else self.predictor(kind, name, on_progress)
+        )
 
 
 def _rest_after(job: Job) -> None:
