@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-import torch
 
 import tl_app
 from tl_app.errors import ExportError, UsageError
@@ -18,35 +15,10 @@ from tl_app.export import exporting, formats
 from tl_app.export.check import Ask
 from tl_app.export.formats import FORMATS
 from tl_app.export.kept import read_exports
-from tl_app.export.onnx_files import onnx_answers
 from tl_app.export.original import Original
-from tl_app.predictor import load_run
 from tl_app.runs import RunInfo
 
 FOLDER = next(row for row in FORMATS if row.name == "safetensors")  # the quickest one
-
-
-def test_an_onnx_file_answers_as_the_run_and_says_what_it_is(run: RunInfo, odd_photos: Path) -> None:
-    (row,) = tl_app.export_run(run.path)
-    assert row.passed and row.same == row.photos > 0
-    assert row.max_difference is not None and row.max_difference < 1e-4
-    assert row.size_bytes == Path(row.file).stat().st_size and set(row.latency) == {"1", "32"}
-    model = onnx.load(row.file)
-    values = {each.key: each.value for each in model.metadata_props}
-    about = json.loads(values["tl_app"])
-    assert json.loads(values["labels"]) == about["classes"] == list(run.classes)
-    assert (about["kind"], about["name"], about["backbone"]) == ("onnx", "odd", "resnet18")
-    assert about["preprocessing"] == run.preprocessing and about["temperature"] > 0
-    assert about["metrics"]["images"] == row.photos and about["metrics"]["split"] == "val"
-    assert str(odd_photos.parent) not in str(model.metadata_props) + str(model.graph.node)
-    assert "stack_trace" not in str(model)
-    several = np.random.default_rng(0).integers(0, 256, (3, 50, 70, 3), dtype=np.uint8)
-    together = onnx_answers(Path(row.file))(several)
-    assert together.shape == (3, 2) and together.dtype == np.float32
-    predictor = load_run(run)
-    steps = predictor.preprocessing
-    squares = torch.stack([steps.center(steps.shrink(photo)) for photo in several])
-    assert np.abs(together - predictor.probabilities(squares).numpy()).max() < 1e-4
 
 
 def test_a_broken_export_is_refused_and_an_older_good_one_stays(

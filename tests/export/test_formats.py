@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,11 @@ from safetensors.torch import load_file
 
 import tl_app
 from tests.export.conftest import make_sure_run
+from tl_app.config import TrainConfig
 from tl_app.data.preprocessing import Preprocessing
-from tl_app.export import smaller
+from tl_app.export import check, smaller
+from tl_app.export.kept import ExportResult
+from tl_app.export.onnx_files import onnx_answers
 from tl_app.export.original import original_of
 from tl_app.export.torch_files import torch_answers
 from tl_app.export.weights_folder import crop_share, read_folder
@@ -32,49 +36,82 @@ def wanted(predictor: Predictor, photos: list[Path]) -> tuple[torch.Tensor, torc
     return steps.normalise(squares), predictor.probabilities(squares)
 
 
-def test_all_formats_pass_and_differ_in_size(run: RunInfo, tmp_path: Path) -> None:
-    rows = {row.format: row for row in tl_app.export_run(run.path, "all", out=tmp_path / "copies")}
+@dataclass(frozen=True)
+class Exported:
+    """A run with all its exports, made once."""
+
+    run: RunInfo
+    photos: list[Path]
+    rows: dict[str, ExportResult]
+
+    def file(self, name: str) -> Path:
+        return Path(self.rows[name].file)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, odd_photos_once: Path) -> Exported:
+    folder = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(check, "_REPEATS", 2)
+        patch.setenv("TL_APP_HOME", str(folder / "home"))
+        run = make_sure_run(folder / "runs", odd_photos_once, 512, backbone="resnet18")
+        rows = tl_app.export_run(run.path, "all", out=folder / "copies")
+    return Exported(run, sorted(odd_photos_once.rglob("*.png")), {row.format: row for row in rows})
+
+
+def test_all_formats_pass_and_differ_in_size(exported: Exported) -> None:
+    rows = exported.rows
     assert (
         {"onnx", "onnx-fp16", "onnx-int8", "torch", "safetensors"} <= set(rows) == set(tl_app.list_formats())
     )
-    assert all(
-        row.passed and row.photos and Path(row.file).parent == tmp_path / "copies" for row in rows.values()
-    )
+    assert all(row.passed and row.photos and set(row.latency) == {"1", "32"} for row in rows.values())
+    assert {Path(row.file).parent.name for row in rows.values()} == {"copies"}
+    exact = [row for row in rows.values() if row.format in ("onnx", "torch", "safetensors")]
+    assert all(row.same == row.photos and (row.max_difference or 0) < 1e-4 for row in exact)
+    assert rows["onnx"].size_bytes == exported.file("onnx").stat().st_size
     assert rows["onnx-int8"].size_bytes < 0.3 * rows["onnx"].size_bytes
     assert rows["onnx-fp16"].size_bytes < 0.6 * rows["onnx"].size_bytes
     assert "8 bits" in rows["onnx-int8"].note and "training photos" in rows["onnx-int8"].note
-    for name in ("onnx-int8", "onnx-fp16"):
-        values = {each.key: each.value for each in onnx.load(rows[name].file).metadata_props}
-        assert json.loads(values["tl_app"])["kind"] == name
-    int8 = {tensor.data_type for tensor in onnx.load(rows["onnx-int8"].file).graph.initializer}
+    int8 = {tensor.data_type for tensor in onnx.load(exported.file("onnx-int8")).graph.initializer}
     assert onnx.TensorProto.INT8 in int8
-    assert [row.format for row in tl_app.list_exports(run.path)] == list(rows)
+    assert [row.format for row in tl_app.list_exports(exported.run.path)] == list(rows)
 
 
-def test_int8_goes_on_to_a_gentler_level_where_accuracy_falls(
-    run: RunInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    losses = iter([0.5, 0.2])
-    monkeypatch.setattr(smaller, "_loss", lambda *_: next(losses))
-    note = smaller.write_int8(original_of(run), tmp_path / "model.onnx")
-    assert note.startswith(smaller.LEVELS[2].note) and next(losses, None) is None
+@pytest.mark.parametrize("name", ["onnx", "onnx-fp16", "onnx-int8"])
+def test_an_onnx_file_says_what_it_is(exported: Exported, name: str) -> None:
+    run, model = exported.run, onnx.load(exported.file(name))
+    values = {each.key: each.value for each in model.metadata_props}
+    about = json.loads(values["tl_app"])
+    assert json.loads(values["labels"]) == about["classes"] == list(run.classes)
+    assert (about["kind"], about["name"], about["backbone"]) == (name, "odd", "resnet18")
+    assert about["preprocessing"] == run.preprocessing and about["temperature"] > 0
+    assert about["metrics"]["images"] == exported.rows[name].photos and about["metrics"]["split"] == "val"
+    assert TrainConfig.from_dict(about["config"]).backbone == "resnet18"
+    content = exported.file(name).read_bytes()
+    assert str(exported.photos[0].parents[2]).encode() not in content and b"stack_trace" not in content
 
 
-def test_a_pt2_file_needs_torch_alone(run: RunInfo) -> None:
-    (row,) = tl_app.export_run(run.path, "torch")
-    ask = torch_answers(Path(row.file))
-    several = np.random.default_rng(0).integers(0, 256, (5, 40, 333, 3), dtype=np.uint8)
-    one_by_one = np.concatenate([ask(each[None]) for each in several])
-    assert np.abs(ask(several) - one_by_one).max() < 1e-5
+@pytest.mark.parametrize("name", ["onnx", "torch"])
+def test_photos_of_a_size_are_answered_together(exported: Exported, name: str) -> None:
+    ask = (onnx_answers if name == "onnx" else torch_answers)(exported.file(name))
+    several = np.random.default_rng(0).integers(0, 256, (3, 40, 333, 3), dtype=np.uint8)
+    together = ask(several)
+    assert together.shape == (3, 2) and together.dtype == np.float32
+    predictor = load_run(exported.run)
+    steps = predictor.preprocessing
+    squares = torch.stack([steps.center(steps.shrink(photo.copy())) for photo in several])
+    assert np.abs(together - predictor.probabilities(squares).numpy()).max() < 1e-4
+
+
+def test_a_pt2_file_says_what_it_is(exported: Exported) -> None:
     files = {"tl_app.json": ""}
-    torch.export.load(row.file, extra_files=files)
-    assert json.loads(files["tl_app.json"])["classes"] == list(run.classes)
+    torch.export.load(exported.file("torch"), extra_files=files)
+    assert json.loads(files["tl_app.json"])["classes"] == list(exported.run.classes)
 
 
-def test_torchvision_and_timm_load_the_folder(run: RunInfo, odd_photos: Path) -> None:
-    (row,) = tl_app.export_run(run.path, "safetensors")
-    folder, photos = Path(row.file), sorted(odd_photos.rglob("*.png"))
-    pixels, probabilities = wanted(load_run(run), photos)
+def test_torchvision_and_timm_load_the_folder(exported: Exported) -> None:
+    folder = exported.file("safetensors")
+    pixels, probabilities = wanted(load_run(exported.run), exported.photos)
     config = json.loads((folder / "config.json").read_text())
     network = torchvision.models.get_model(config["architecture"], num_classes=config["num_classes"])
     network.load_state_dict(load_file(folder / "model.safetensors"))
@@ -87,16 +124,26 @@ def test_torchvision_and_timm_load_the_folder(run: RunInfo, odd_photos: Path) ->
     assert processor["size"] == {"shortest_edge": 64} and processor["resample"] == 2
 
 
-def test_the_card_says_what_the_hub_and_people_want_to_know(run: RunInfo, odd_photos: Path) -> None:
-    (row,) = tl_app.export_run(run.path, "safetensors")
-    card = (Path(row.file) / "README.md").read_text()
+def test_the_card_says_what_the_hub_and_people_want_to_know(exported: Exported) -> None:
+    folder = exported.file("safetensors")
+    card = (folder / "README.md").read_text()
     _, front, text = card.split("---\n", 2)
     head = yaml.safe_load(front)
     assert head["pipeline_tag"] == "image-classification" and head["license"] == "other"
     for part in ("## Use", "## Data", "## Figures", "## Limits", "## Lineage and licence", "| red | 8 | 2 |"):
         assert part in text, part
-    assert f"On {row.photos} validation photos" in text and "resnet18" in text
-    assert str(odd_photos.parent) not in card + (Path(row.file) / "config.json").read_text()
+    assert f"On {exported.rows['safetensors'].photos} validation photos" in text and "resnet18" in text
+    assert str(exported.photos[0].parents[2]) not in card + (folder / "config.json").read_text()
+
+
+def test_int8_goes_on_to_a_gentler_level_where_accuracy_falls(
+    run: RunInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smaller, "_CALIBRATED_ON", 4)
+    held = iter([False, False])
+    monkeypatch.setattr(smaller, "_holds", lambda *_: next(held))
+    note = smaller.write_int8(original_of(run), tmp_path / "model.onnx")
+    assert note.startswith(smaller.LEVELS[2].note) and next(held, None) is None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +152,7 @@ def test_the_card_says_what_the_hub_and_people_want_to_know(run: RunInfo, odd_ph
         (512, {"head": "mlp", "hidden": 16}),
         (512, {"head": "cosine"}),
         (768, {"recipe": "head", "freeze": None, "fuse_stages": 2}),
-        (1536, {"recipe": "head", "freeze": None, "fuse_backbone": "shufflenet_v2_x0_5"}),
+        (1024, {"recipe": "head", "freeze": None, "fuse_backbone": "squeezenet1_1"}),
     ],
     ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else str(value),
 )
