@@ -24,6 +24,7 @@ from tests.benchmarks.sides import ROOT, script
 from tests.benchmarks.training import Say
 
 _HOST = "127.0.0.1"
+_TOKEN = "known-to-the-benchmark"
 _START_SECONDS = 120.0
 _PAUSE_SECONDS = 0.02  # between requests: a page asks once a second, so this is fifty pages
 
@@ -186,7 +187,7 @@ def _answers(port: int) -> bool:
 
 def _ask(connection: http.client.HTTPConnection, method: str, path: str, body: str = "") -> tuple[int, bytes]:
     """One request and its whole answer; the connection stays open."""
-    headers = {"Content-Type": "application/json"} if body else {}
+    headers = {"Authorization": f"Bearer {_TOKEN}"} | ({"Content-Type": "application/json"} if body else {})
     connection.request(method, path, body or None, headers)
     response = connection.getresponse()
     return response.status, response.read()
@@ -203,4 +204,4 @@ def _home(work: Path) -> Iterator[dict[str, str]]:
     """The environment of a program with a home folder of its own, removed afterwards."""
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="homes-", dir=work) as homes:
-        yield environment(Path(homes) / "own", PYTHONPATH=str(ROOT))
+        yield environment(Path(homes) / "own", PYTHONPATH=str(ROOT), TL_APP_TOKEN=_TOKEN)

@@ -392,6 +392,18 @@ def test_a_flooded_queue_says_so(server: Server) -> None:
     assert server.ask("POST", "/gradio_api/run/predict", body, Content_Type="application/json")[0] == 404
 
 
+def test_uploads_that_nobody_follows_are_forgotten(server: Server) -> None:
+    from gradio.routes import file_upload_statuses
+
+    time.sleep(2.1)  # the folder is measured again
+    for number in range(3):
+        body = form(("a.png", b"x"))
+        status, _, _ = server.ask("POST", f"/gradio_api/upload?upload_id=u{number}", body, Content_Type=TYPE)
+        assert status == 200
+    assert not file_upload_statuses._statuses
+    assert server.ask("GET", "/gradio_api/upload_progress?upload_id=u1")[2] == b'data: {"msg":"done"}\n\n'
+
+
 def test_many_clients_at_once_are_answered_or_refused(server: Server) -> None:
     memory = psutil.Process().memory_info().rss
     body = form(("a.png", bytes(60_000)))

@@ -106,7 +106,10 @@ class Guard:
             return None
         if asked.path == "/login":
             return await self._login(asked, receive)
-        return self._locked(asked) or self._too_often(asked)
+        answer = self._locked(asked) or self._too_often(asked)
+        if answer is None and asked.path == rules.PROGRESS and not self._rules.progress:
+            return Response('data: {"msg":"done"}\n\n', media_type="text/event-stream")
+        return answer
 
     def _misdirected(self, asked: Asked) -> Refusal | None:
         """A name that is not ours: another site's name that was made to point here (DNS rebinding)."""
@@ -324,4 +327,5 @@ class Guard:
             for name, value in scope["headers"]
             if name not in _CLAIMS or (name == b"x-forwarded-host" and allowed(value.decode("latin-1")))
         ]
-        return {**scope, "headers": kept}
+        untracked = not self._rules.progress and rules.UPLOAD.fullmatch(scope["path"])
+        return {**scope, "headers": kept} | ({"query_string": b""} if untracked else {})

@@ -33,6 +33,7 @@ STREAM = re.compile(rf"/gradio_api/(queue/data|upload_progress|heartbeat/{_HASH}
 SMALL = re.compile(r"/gradio_api/(cancel|reset/?)")
 FILE = re.compile(r"/gradio_api/file=(?P<path>.+)", re.DOTALL)
 STARTED = "/gradio_api/startup-events"
+PROGRESS = "/gradio_api/upload_progress"
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Rules:
         waiting: Questions that may wait in gradio's queue; what the queue is to be made with.
         at_once: Requests under way together, open streams among them.
         seconds: For one answer that is no stream; None for as long as it takes.
+        progress: Whether gradio follows how far uploads are. It never forgets one that nobody asks about.
     """
 
     mode: Mode
@@ -103,6 +105,7 @@ class Rules:
     waiting: int = 64
     at_once: int = 1000
     seconds: float | None = None
+    progress: bool = True
 
     def host_allowed(self, host: str) -> bool:
         """Whether a request for ``host`` (with its port, as browsers send it) is for this server."""
@@ -186,6 +189,7 @@ def public(port: int, *, hosts: Iterable[str] = (), **more: object) -> Rules:
         waiting=32,
         at_once=600,
         seconds=10.0,
+        progress=False,
     )
     return dataclasses.replace(rules, **more)  # type: ignore[arg-type]
 
