@@ -37,6 +37,7 @@ _KEPT_SECONDS = (
 )
 _SWEEP_SECONDS = 15.0
 _GRACE_SECONDS = 2
+_KEEP_ALIVE_SECONDS = 30
 
 Say = Callable[[Status], None]
 
@@ -73,6 +74,8 @@ class Server:
             access_log=False,  # nobody's address is written down
             server_header=False,
             ws="none",
+            # Longer than a page waits before it asks again: a connection that ends just then looks like a failure.
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
         self._server = uvicorn.Server(config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import secrets
 import subprocess
 from urllib.parse import urlparse, urlunparse
@@ -61,7 +63,8 @@ def close_links() -> None:
     while tunneling.CURRENT_TUNNELS:
         tunnel = tunneling.CURRENT_TUNNELS.pop()
         process = tunnel.proc
-        tunnel.kill()
+        with contextlib.redirect_stdout(io.StringIO()):  # it would print the link
+            tunnel.kill()
         if process is not None:
             try:
                 process.wait(3)
