@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -205,3 +206,9 @@ def test_a_port_that_is_taken_is_said() -> None:
         free_socket(port)
     taken.close()
     assert os.name == "nt" or free_socket(port).getsockname()[1] == port
+
+
+def test_answers_leave_at_once() -> None:
+    """Asyncio asks for no delay only where the socket names its protocol, and accepted ones have their listener's."""
+    with free_socket(0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
