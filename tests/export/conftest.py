@@ -71,6 +71,7 @@ def awaken(network: StagedNetwork, steps: Preprocessing, photos: list[Path]) -> 
     pixels = steps.normalise(torch.stack([steps.center(steps.load(path)) for path in photos]))
     for module in network.net.modules():
         if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
             module.momentum = None  # the plain mean of what it sees
     with torch.no_grad():
         network.train()(pixels)
