@@ -159,6 +159,7 @@ class Examiner:
         """Whether there is a better model by now, or another run of that name."""
         if known.result is None:
             return False
+        loading.wait()
         from tl_app.predictor import model_of
 
         before = known.result

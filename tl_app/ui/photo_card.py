@@ -14,7 +14,7 @@ from tl_app import runs, words
 from tl_app.analysis.mistakes import log_probabilities
 from tl_app.analysis.neighbours import nearest
 from tl_app.errors import PhotoError, UsageError
-from tl_app.ui import markup, photo_grid, theme, thumbnails
+from tl_app.ui import loading, markup, photo_grid, theme, thumbnails
 from tl_app.ui.blocks import html
 from tl_app.ui.examiner import Shown
 from tl_app.ui.toasts import toasts
@@ -222,9 +222,10 @@ def predictor_of(work: Workspace, shown: Shown) -> Predictor:
     Raises:
         UserError: The run is gone, or has another model by now.
     """
-    found = work.predictor("run", shown[0])
+    loading.wait()
     from tl_app.predictor import model_of
 
+    found = work.predictor("run", shown[0])
     if model_of(work.open_run(shown[0])) != shown[2]:
         raise UsageError(f"Run '{shown[0]}' has a better model by now.", remedy="Press Look again.")
     return found

@@ -141,15 +141,8 @@ class Acts:
 
     @toasts
     def offer(self, name: str | None) -> tuple[Any, ...]:
-        """The run's validation photos, the first of each class chosen as examples."""
-        offered = self._offered(name)
-        first = [
-            number
-            for number, (_, photo) in enumerate(offered)
-            if photo.label not in _labels(offered[:number])
-        ]
-        picked = first[:4]
-        return picked, self._grid(offered, picked)
+        """The run's validation photos; none is shown to visitors that its owner did not choose."""
+        return [], self._grid(self._offered(name), [])
 
     @toasts
     def pick(self, name: str | None, picked: list[int], event: gr.EventData) -> tuple[Any, ...]:
@@ -242,14 +235,10 @@ class Acts:
             for number, ((_, photo), picture) in enumerate(zip(offered, pictures, strict=True))
         )
         head = (
-            "Example photos: visitors can try these with one tap, so they are shown to everyone. "
-            f"{words.plural(len(picked), 'photo')} chosen, at most {_MOST_EXAMPLES}."
+            "Example photos: pick those that visitors may try with one tap. They are shown to everyone who comes. "
+            f"{len(picked) or 'None'} of at most {_MOST_EXAMPLES} chosen."
         )
         return f'<p class="tl-fine">{head}</p><div class="tl-photos" data-keys>{tiles}</div>'
-
-
-def _labels(offered: Sequence[tuple[Path, Any]]) -> set[str]:
-    return {photo.label for _, photo in offered}
 
 
 def _tile(number: int, label: str, picture: str, chosen: bool) -> str:

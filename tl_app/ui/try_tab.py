@@ -11,7 +11,7 @@ import gradio as gr
 
 from tl_app.cards import drop_zone
 from tl_app.errors import UsageError
-from tl_app.ui import finished, markup, open_model, picker, theme, why
+from tl_app.ui import finished, loading, markup, open_model, picker, theme, why
 from tl_app.ui.blocks import html
 from tl_app.ui.open_model import OpenModel
 from tl_app.ui.toasts import toasts
@@ -284,6 +284,7 @@ class _Acts:
 
 def _whole(predictor: Predictor | OnnxPredictor) -> Predictor | None:
     """A predictor that can explain and average; None for an ONNX file, which can do neither."""
+    loading.wait()
     from tl_app.predictor import Predictor
 
     return predictor if isinstance(predictor, Predictor) else None
