@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tl_app import exports, rows
+from tl_app.errors import ExportError
 from tl_app.options import Json, Run, RunsDir, import_torch, printed
 
 
@@ -31,18 +32,23 @@ def export(
     device: Annotated[str, typer.Option(help="Where the run itself is asked.")] = "cpu",
     runs_dir: RunsDir = None,
     json: Json = False,
-) -> None:
+) -> int:
     """Export a run's model, each file checked against the run on its own validation photos."""
     from tl_app import terminal, terminal_exports
+
+    refused = False
 
     def work() -> Any:
         import_torch()
         asked: dict[str, Any] = {"out": out, "unchecked": unchecked, "device": device, "runs_dir": runs_dir}
+        nonlocal refused
         with terminal.TrainDisplay() as display:
-            found = exports.export_run(run, to, **asked, on_event=display.show)
+            found = exports.export_run(run, to, **asked, strict=False, on_event=display.show)
+        refused = any(row.error for row in found)
         return {"run": run, "exports": rows.as_json(found)}
 
     printed(json, work, terminal_exports.show_exports)
+    return ExportError.exit_code if refused else 0
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (export,)
+COMMANDS: tuple[Callable[..., int], ...] = (export,)

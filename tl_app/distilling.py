@@ -30,6 +30,11 @@ def settings_from(info: RunInfo) -> dict[str, Any]:
             f"Run '{info.name}' has no finished epoch yet, so there is nothing to learn from it.",
             remedy="Let it train for at least one epoch, or choose another run.",
         )
+    if info.config.fuse_stages > 1 or info.config.fuse_backbone:
+        raise UsageError(
+            f"The head of run '{info.name}' reads fused features, and such a run cannot be a teacher yet.",
+            remedy="Choose a run without fused stages and without a second backbone.",
+        )
     return {
         **{name: getattr(info.asked, name) for name in _KEPT},
         "image_size": info.preprocessing["crop"],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tl_app import resources, runs
+from tl_app.errors import ExportError
 from tl_app.events import Event
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def export_run(
     *,
     out: str | Path | None = None,
     unchecked: bool = False,
+    strict: bool = True,
     device: str = "cpu",
     runs_dir: str | Path | None = None,
     on_event: Callable[[Event], None] | None = None,
@@ -36,6 +38,7 @@ def export_run(
         to: A format or several: ``onnx``, …, or ``all``; :func:`list_formats` has them.
         out: A folder for copies; exports always lie in the run's own ``exports`` folder.
         unchecked: Whether to export a run whose validation photos are gone, so that nothing can be checked.
+        strict: Whether the first export that was refused is raised once the others are made; else its row says why.
         device: Where the run itself is asked; exports are asked on the CPU.
         runs_dir: None for the user's own folder.
         on_event: Called with progress and notices.
@@ -52,7 +55,11 @@ def export_run(
     info = runs.open_run(run, resources.runs_dir(runs_dir))
     formats = [to] if isinstance(to, str) else list(to)
     folder = Path(out) if out is not None else None
-    return to_the_end(steps(info, formats, out=folder, unchecked=unchecked, device=device), on_event)
+    rows = to_the_end(steps(info, formats, out=folder, unchecked=unchecked, device=device), on_event)
+    refused = next((row.error for row in rows if row.error), "")
+    if strict and refused:
+        raise ExportError(refused)
+    return rows
 
 
 def list_exports(run: str | Path, *, runs_dir: str | Path | None = None) -> list[ExportResult]:

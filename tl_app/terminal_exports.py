@@ -22,15 +22,21 @@ def show_exports(found: dict[str, Any]) -> None:
         made.add_row(
             _TICKS[row["passed"]],
             row["label"],
-            words.size(row["size_bytes"]),
+            words.size(row["size_bytes"]) if row["size_bytes"] else "–",
             f"{row['same']} of {row['photos']}" if row["photos"] else "–",
             f"{row['max_difference']:.1e}" if row["photos"] else "–",
             words.percent(row["accuracy"]),
             *(_latency(row["latency"].get(batch)) for batch in ("1", "32")),
         )
     to.print(made)
-    to.print("Times are p50 / p95 of a call on this machine's CPU, preprocessing included.", style="dim")
+    to.print(
+        "Times are p50 / p95 of a call on this machine's CPU, preprocessing included, for photos of at most 640 px.",
+        style="dim",
+    )
     for row in found["exports"]:
+        if row["error"]:
+            to.print(f"[red]✗[/] {row['label']}: {escape(row['error'])}", soft_wrap=True)
+            continue
         note = f"  {row['note']}" if row["note"] else ""
         to.print(f"{escape(row['file'])}[dim]{escape(note)}[/]", soft_wrap=True)
 

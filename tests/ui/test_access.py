@@ -171,3 +171,18 @@ def test_the_pages_own_questions(work: Workspace, tmp_path: Path) -> None:
     about = {"about": ["../../etc", "val", "x"], "number": 0}
     assert client.post("/tl-app/map-photo", json=about).json() is None
     assert client.post("/tl-app/folders", content=b"{").status_code == 400
+
+
+def test_a_run_is_not_found_in_the_servers_own_folder(
+    work: Workspace, home: Path, outside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path / "elsewhere", "theirs", outside)
+    own = make_run(home / "runs", "mine", tmp_path / "root" / "photos")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for name in ("theirs", "./theirs", str(tmp_path / "elsewhere" / "theirs")):
+        with pytest.raises(UsageError, match="There is no run|may not be used from here"):
+            work.open_run(name)
+    with pytest.raises(UsageError, match="There is no run"):
+        work.start(TrainConfig(data=str(tmp_path / "root" / "photos"), recipe="full", teacher="run:theirs"))
+    assert work.checked(TrainConfig(weights="run:mine")).weights == f"run:{own.path.resolve()}"
+    assert work.open_run("mine").path == own.path

@@ -95,6 +95,14 @@ def test_a_zip_is_kept_for_good(acts: data_tab._Acts, photos: Path, tmp_path: Pa
     assert not upload.exists()
 
 
+def test_a_zip_that_cannot_be_used_does_not_stay(acts: data_tab._Acts, tmp_path: Path, home: Path):
+    junk = tmp_path / "junk.zip"
+    junk.write_bytes(b"no zip at all")
+    with pytest.raises(gr.Error, match=r"junk\.zip"):
+        acts.scan_zip(str(junk), gr.Progress())
+    assert not [path for path in (home / "uploads").rglob("*") if path.is_file()]
+
+
 def test_suggestions_are_the_folders_and_zips_that_begin_so(tmp_path: Path):
     for name in ("photos", "phones", ".phantom", "other"):
         (tmp_path / name).mkdir()

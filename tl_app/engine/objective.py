@@ -36,6 +36,11 @@ def meet_teacher(training: Training, classes: Sequence[str]) -> Generator[Event,
 def unused(training: Training) -> Iterator[Notice]:
     """Says which settings act on the backbone alone when only the head is trained."""
     config, stages = training.config, len(training.network.stages)
+    if config.soft_labels == 1 and (config.label_smoothing or training.label_loss.weights is not None):
+        yield Notice(
+            "All of the labels are the teacher's answers, so label smoothing and class weights have no effect.",
+            "warning",
+        )
     if any(phase.frozen_stages < stages for phase in training.phases):
         return
     idle = {

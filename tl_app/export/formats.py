@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tl_app.errors import UsageError
 from tl_app.export.carried import bundle_answers, bundle_of, page_answers, page_of
-from tl_app.export.check import Ask
+from tl_app.export.check import LARGEST_DIFFERENCE, Ask
 from tl_app.export.onnx_files import onnx_answers, write_onnx
 from tl_app.export.original import Original
 from tl_app.export.smaller import write_fp16, write_int8
@@ -28,7 +28,8 @@ class Format:
         write: Writes it to a path that is not there yet (of the same ending), and returns a sentence on how it was
             made, or nothing.
         answers: Loads it from its path, in its own runtime, and gives what can be asked photos.
-        exact: Whether it has to answer as the run does; else it may lose a point of accuracy.
+        within: What its probabilities may differ from the run's; it then has to name the same classes. None: it may
+            lose a point of accuracy.
         needs: Formats that it is made from; they lie in the run's ``exports`` folder by then.
     """
 
@@ -38,7 +39,7 @@ class Format:
     file: str
     write: Callable[[Original, Path], str]
     answers: Callable[[Path, Original], Ask]
-    exact: bool = True
+    within: float | None = LARGEST_DIFFERENCE
     needs: tuple[str, ...] = ()
 
 
@@ -60,7 +61,7 @@ FORMATS: tuple[Format, ...] = (
         "model-fp16.onnx",
         write_fp16,
         onnx_answers,
-        exact=False,
+        within=0.05,
     ),
     Format(
         "onnx-int8",
@@ -69,7 +70,7 @@ FORMATS: tuple[Format, ...] = (
         "model-int8.onnx",
         write_int8,
         onnx_answers,
-        exact=False,
+        within=None,
     ),
     Format(
         "torch",

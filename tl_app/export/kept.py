@@ -69,7 +69,11 @@ def read_exports(info: RunInfo) -> list[ExportResult]:
     current = checkpoints.model_id(info.path / "checkpoints")
     rows = []
     for values in _read(info.path / FOLDER / _FILE).values():
-        row = ExportResult(**values)
+        known = {field.name for field in dataclasses.fields(ExportResult)}
+        try:
+            row = ExportResult(**{name: value for name, value in values.items() if name in known})
+        except (TypeError, AttributeError):  # of another version, or spoilt
+            continue
         if row.error or Path(_at(info, row.file)).exists():
             file = _at(info, row.file) if row.file else ""
             rows.append(dataclasses.replace(row, file=file, stale=row.model != current))

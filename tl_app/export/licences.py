@@ -11,6 +11,7 @@ _TORCHVISION = (
     "BSD-3-Clause (torchvision's weights, trained on ImageNet-1K, whose photos have terms of their own)"
 )
 _OWN = "Those of the photos that it was trained on: no other weights are in it"
+_FILE = "Unknown: they began as a file of the owner's"
 _UNKNOWN = "Unknown: the weights that it started from cannot be found any more"
 
 
@@ -29,7 +30,8 @@ def _licence(source: Source) -> str:
         from tl_app.runs import open_run
 
         return licence_of(open_run(source.run, source.run.parent).config)
-    assert source.choice is not None
+    if source.choice is None:  # a file of their own
+        return _FILE
     if source.choice.bundled:
         card = bundled.card()
         return card.licence if card is not None else _UNKNOWN

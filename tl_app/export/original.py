@@ -28,6 +28,7 @@ from tl_app.errors import DataError, UsageError
 from tl_app.evaluation import evaluate_run
 from tl_app.export.licences import licence_of
 from tl_app.predictor import load_run
+from tl_app.references import FILE_PREFIX, RUN_PREFIX
 from tl_app.results import KEPT_SPLITS
 from tl_app.runs import RunInfo
 
@@ -160,8 +161,9 @@ def _settings(info: RunInfo) -> dict[str, Any]:
 
 
 def _without_folder(value: str) -> str:
-    kind, separator, rest = value.rpartition(":") if value.startswith("run:") else ("", "", value)
-    return kind + separator + (Path(rest).name if "/" in rest or "\\" in rest else rest)
+    prefix = next((each for each in (RUN_PREFIX, FILE_PREFIX) if value.startswith(each)), "")
+    rest = value.removeprefix(prefix)
+    return prefix + (Path(rest).name if "/" in rest or "\\" in rest else rest)
 
 
 def _metrics(info: RunInfo, device: str) -> dict[str, Any] | None:

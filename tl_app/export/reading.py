@@ -141,6 +141,7 @@ def _read_safetensors(folder: Path, device: str) -> ReadExport:
     """The folder's own description is under ``tl_app`` in its ``config.json``; weights have torchvision's names."""
     from safetensors.torch import load_file
 
+    from tl_app.backbones.staged import with_version
     from tl_app.engine.setup import empty_network
 
     _check_sizes(folder)
@@ -157,7 +158,7 @@ def _read_safetensors(folder: Path, device: str) -> ReadExport:
         raise UsageError(f"The network in '{folder.name}' cannot be built. {about.unread}")
     config = about.settings.config()
     network = empty_network(config, len(about.classes))
-    network.net.load_state_dict(load_file(folder / "model.safetensors"))
+    network.net.load_state_dict(with_version(network.net, load_file(folder / "model.safetensors")))
     return ReadExport(
         SAFETENSORS,
         about.name,

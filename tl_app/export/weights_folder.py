@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from tl_app.backbones.catalogue import get_backbone
-from tl_app.backbones.staged import layout_of, torchvision_options
+from tl_app.backbones.staged import layout_of, torchvision_options, with_version
 from tl_app.config import TrainConfig
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine.setup import empty_network
@@ -113,10 +113,10 @@ def read_folder(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         network = models.get_model(
             config["architecture"], num_classes=config["num_classes"], **config["model_args"]
         )
-        network.load_state_dict(tensors)
+        network.load_state_dict(with_version(network, tensors))
         return network.eval(), config
     staged = empty_network(TrainConfig.from_dict(about["config"]), config["num_classes"])
-    staged.net.load_state_dict(tensors)
+    staged.net.load_state_dict(with_version(staged.net, tensors))
     return _Tempered(plain(staged), about["temperature"]), config
 
 

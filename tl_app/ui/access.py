@@ -43,7 +43,7 @@ def rules_for(
     more = {"files": (Path(os.environ["GRADIO_TEMP_DIR"]),)}
     if auth or not _only_here(host):
         return rules.lan(port, logins=logins.parsed(auth), host=host, hosts=allowed_hosts, **more)
-    token = os.environ.get("TL_APP_TOKEN") or None if token is None else token
+    token = token or os.environ.get("TL_APP_TOKEN") or None
     return rules.local(port, token=token, hosts=allowed_hosts, **more)
 
 

@@ -11,7 +11,7 @@ import gradio as gr
 from tl_app import plots, words
 from tl_app.data.index import DatasetIndex
 from tl_app.data.sources import sample_data
-from tl_app.errors import UsageError
+from tl_app.errors import DataError, UsageError
 from tl_app.ui import first_answer, markup, paths, theme, thumbnails, workspace
 from tl_app.ui.blocks import figure, html
 from tl_app.ui.first_answer import FirstAnswer
@@ -220,8 +220,13 @@ class _Acts:
     def scan_zip(self, upload: str | None, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
         if not upload:
             raise UsageError("The upload did not arrive.", remedy="Drop the zip again.")
-        kept = workspace.keep_upload(Path(upload))
-        return (None, *self._chosen(str(kept), progress))
+        kept, is_new = workspace.keep_upload(Path(upload))
+        try:
+            return (None, *self._chosen(str(kept), progress))
+        except DataError:
+            if is_new:  # what cannot be used does not stay
+                kept.unlink(missing_ok=True)
+            raise
 
     def more(self, source: str, shown: int) -> tuple[Any, ...]:
         index = self.work.dataset(source)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import json
 import shutil
 import threading
@@ -156,23 +157,27 @@ class Workspace:
         return info
 
     def checked(self, config: TrainConfig) -> TrainConfig:
-        """The settings themselves, once what they start from may be used from here.
+        """The settings, once what they start from may be used from here.
 
         Raises:
             UsageError: They name a run that may not.
             DataError: They name a file that may not.
         """
-        for value in (config.weights, config.teacher):
+        named = {"weights": config.weights, "teacher": config.teacher}
+        for setting, value in named.items():
             if value.startswith(RUN_PREFIX):
-                self._own(value.removeprefix(RUN_PREFIX))
+                # By its whole path: a name could be found in the server's working directory, too.
+                named[setting] = f"{RUN_PREFIX}{self._own(value.removeprefix(RUN_PREFIX))}"
             elif value.startswith(FILE_PREFIX):
                 confined(Path(value.removeprefix(FILE_PREFIX)).expanduser(), self.roots)
-        return config
+        return dataclasses.replace(config, weights=named["weights"], teacher=named["teacher"])
 
     def _own(self, run: str | Path) -> str | Path:
-        place = self.runs_dir.resolve()
-        if self.roots is None or (self.runs_dir / run).resolve().parent == place:
+        if self.roots is None:
             return run
+        found = (self.runs_dir / run).resolve()
+        if found.parent == self.runs_dir.resolve():
+            return found
         raise UsageError(
             f"The run '{run}' may not be used from here.", f"Allowed are those in {self.runs_dir}."
         )
@@ -358,8 +363,11 @@ def remember(source: str) -> None:
         write_json(_recent_file(), entries)
 
 
-def keep_upload(path: Path) -> Path:
+def keep_upload(path: Path) -> tuple[Path, bool]:
     """Moves an uploaded zip to a lasting place, so that its run can be resumed and reproduced later.
+
+    Returns:
+        The place, and whether it was not there before.
 
     Raises:
         UserError: It cannot be kept.
@@ -369,8 +377,9 @@ def keep_upload(path: Path) -> Path:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     target = resources.home_dir() / "uploads" / digest[:12] / path.name
+    is_new = not target.is_file()
     try:
-        if not target.is_file():
+        if is_new:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(path, target)
     except OSError as error:
@@ -378,7 +387,7 @@ def keep_upload(path: Path) -> Path:
             f"{path.name} could not be kept in {target.parent}: {error.strerror or error}.",
             remedy="Free some space and upload it again.",
         ) from error
-    return target
+    return target, is_new
 
 
 def _recent_file() -> Path:
