@@ -146,6 +146,7 @@ class Guard:
         elif asked.method == "POST":
             known = any(kind.fullmatch(path) for kind in (rules.UPLOAD, rules.WORK, rules.SMALL))
             known = known or path in self._rules.routes
+        known = known and not (self._rules.closed is not None and self._rules.closed.fullmatch(path))
         known = known or (path == "/login" and asked.method in ("GET", "POST") and self._logins is not None)
         if not known or "deep_link" in query or query.get("view") == ["api"]:
             return _NOTHING

@@ -32,6 +32,8 @@ WORK = re.compile(r"/gradio_api/(queue/join|run/predict)/?")
 STREAM = re.compile(rf"/gradio_api/(queue/data|upload_progress|heartbeat/{_HASH})")
 SMALL = re.compile(r"/gradio_api/(cancel|reset/?)")
 FILE = re.compile(r"/gradio_api/file=(?P<path>.+)", re.DOTALL)
+# Of these, what a page without a memory of its visitors does not ask for: events beside the queue, signs of life.
+NOT_PUBLIC = re.compile(rf"/gradio_api/(run/predict/?|heartbeat/{_HASH})")
 STARTED = "/gradio_api/startup-events"
 PROGRESS = "/gradio_api/upload_progress"
 
@@ -81,6 +83,7 @@ class Rules:
         logins: Users and their hashed passwords (see :mod:`tl_app.serving.logins`); empty: no login is asked for.
         files: Folders that ``file=`` may serve from, once links are resolved.
         routes: Addresses the app serves beside gradio's own.
+        closed: Those of gradio's own that this page does not ask for.
         uploads: What an upload may bring.
         body_bytes: Of any other request.
         session_rate: Questions of one browser; None for no limit. A question is an upload or an event.
@@ -98,6 +101,7 @@ class Rules:
     logins: tuple[tuple[str, str], ...] = ()
     files: tuple[Path, ...] = ()
     routes: frozenset[str] = frozenset()
+    closed: re.Pattern[str] | None = None
     uploads: Uploads = Uploads()
     body_bytes: int = 16 * MB
     session_rate: Rate | None = None
@@ -175,13 +179,14 @@ def public(port: int, *, hosts: Iterable[str] = (), **more: object) -> Rules:
     Args:
         port: Where the server listens.
         hosts: Further names the page is asked for by, such as a tunnel's: ``*.gradio.live``.
-        more: Further fields of :class:`Rules`.
+        more: Further fields of :class:`Rules`, such as ``closed=None`` for a page with events beside the queue.
     """
     names = _with_port(own_names(""), port) | _with_port(hosts, port, bare=True)
     rules = Rules(
         "public",
         port,
         names,
+        closed=NOT_PUBLIC,
         uploads=Uploads(10 * MB, 201 * MB, files=20, seconds=60.0, idle_seconds=10.0, kept_bytes=1000 * MB),
         body_bytes=1 * MB,
         session_rate=Rate(120, 60),
