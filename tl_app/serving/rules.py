@@ -89,7 +89,10 @@ class Rules:
         session_rate: Questions of one browser; None for no limit. A question is an upload or an event.
         global_rate: Questions and page loads of everyone together; None for no limit.
         waiting: Questions that may wait in gradio's queue; what the queue is to be made with.
-        at_once: Requests under way together, open streams among them.
+        at_once: Requests under way together; so many uploads beside them.
+        streams: Answers that stay open, all together, beside these; where there are more, the oldest ends.
+        own_streams: Of one browser.
+        stream_seconds: After which a stream ends; None for never.
         seconds: For one answer that is no stream; None for as long as it takes.
         progress: Whether gradio follows how far uploads are. It never forgets one that nobody asks about.
     """
@@ -108,6 +111,9 @@ class Rules:
     global_rate: Rate | None = None
     waiting: int = 64
     at_once: int = 1000
+    streams: int = 1000
+    own_streams: int = 1000
+    stream_seconds: float | None = None
     seconds: float | None = None
     progress: bool = True
 
@@ -169,6 +175,8 @@ def lan(
         session_rate=Rate(1200, 400),
         global_rate=Rate(6000, 2000),
         at_once=400,
+        streams=400,
+        own_streams=100,
     )
     return dataclasses.replace(rules, **more)  # type: ignore[arg-type]
 
@@ -193,6 +201,9 @@ def public(port: int, *, hosts: Iterable[str] = (), **more: object) -> Rules:
         global_rate=Rate(6000, 1000),
         waiting=32,
         at_once=600,
+        streams=600,
+        own_streams=8,
+        stream_seconds=120.0,
         seconds=10.0,
         progress=False,
     )
