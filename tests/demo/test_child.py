@@ -142,6 +142,14 @@ def _as_a_visitor(address: str, photo: bytes) -> None:
     ):
         assert browser.get(path).status_code == 404, path
     assert browser.post("/gradio_api/call/ask", json={}).status_code == 404
+    for number in (0, 1, 2, 99):  # beside the queue
+        direct = {
+            "data": [],
+            "fn_index": number,
+            "session_hash": "abc",
+            "event_data": {"turn": 1, "example": 0},
+        }
+        assert browser.post("/gradio_api/run/predict", json=direct).status_code == 404
     assert browser.post("/gradio_api/component_server", json={}).status_code == 404
     large = {"files": ("a.png", b"x" * 10_000_100, "image/png")}
     assert browser.post("/gradio_api/upload", files=large).status_code == 413

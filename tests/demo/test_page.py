@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import json
 import subprocess
@@ -12,14 +13,17 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import gradio as gr
+import httpx
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
 from tests.conftest import make_photos
 from tests.synthetic_runs import make_run
 from tl_app.demo import page
 from tl_app.demo.answering import Answering, Counts
 from tl_app.demo.page import About, build_demo, example_pictures
+from tl_app.demo.server import application
 from tl_app.errors import UsageError
 
 DEMO = Path(page.__file__).parent
@@ -65,6 +69,20 @@ def test_nothing_of_the_page_is_an_api(demo: gr.Blocks) -> None:
     asks = [event for event in demo.fns.values() if event.fn is not None]
     assert len(asks) == 2 and {event.concurrency_id for event in asks} == {"ask"}
     assert demo._queue.max_size == page.QUEUE == 32
+    assert not demo.api_open, "nobody passes the queue by"
+
+
+def _post(demo: gr.Blocks, address: str, number: int) -> httpx.Response:
+    """To the page itself, with no guard in front."""
+    body = {"data": [], "fn_index": number, "session_hash": "abc", "event_data": {"turn": 1, "example": 0}}
+    with TestClient(application(demo, lambda app: contextlib.nullcontext())) as browser:
+        return browser.post(f"/gradio_api/{address}", json=body)
+
+
+def test_nobody_passes_the_queue_by(demo: gr.Blocks) -> None:
+    for number in (number for number, event in demo.fns.items() if event.fn is not None):
+        answer = _post(demo, "run/predict", number)
+        assert answer.status_code == 404 and "join the queue" in answer.text
 
 
 def test_there_is_nothing_on_it_that_takes_text_or_paths(demo: gr.Blocks) -> None:

@@ -387,9 +387,13 @@ def test_a_flooded_queue_says_so(server: Server) -> None:
     while server.join(1, [], "after")[0] != 200:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    direct = {"fn_index": 1, "data": [], "session_hash": "direct"}
-    body = json.dumps(direct).encode()
-    assert server.ask("POST", "/gradio_api/run/predict", body, Content_Type="application/json")[0] == 404
+
+
+def test_the_queue_is_not_passed_by(server: Server) -> None:
+    body = json.dumps({"fn_index": 1, "data": [], "session_hash": "direct"}).encode()
+    for path in ("/gradio_api/run/predict", "/gradio_api/run/predict/"):
+        status, _, said = server.ask("POST", path, body, Content_Type="application/json")
+        assert status == 404 and b"does not exist" in said
 
 
 def test_uploads_that_nobody_follows_are_forgotten(server: Server) -> None:

@@ -83,7 +83,8 @@ def build_demo(answering: Answering, about: About, examples: Sequence[bytes] = (
                 **quiet,
             )
             asked.failure(None, None, place, js=look.script("failed"), **quiet)
-    demo.queue(max_size=QUEUE, default_concurrency_limit=SIDE_BY_SIDE)
+    # With an open API anyone could ask beside the queue.
+    demo.queue(max_size=QUEUE, default_concurrency_limit=SIDE_BY_SIDE, api_open=False)
     return demo
 
 

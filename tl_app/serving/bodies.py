@@ -98,6 +98,17 @@ class Body:
             raise self._refused(refusal)
         return message
 
+    async def all(self) -> bytes:
+        """Everything, at once; for bodies that are small.
+
+        Raises:
+            MultiPartException: As :meth:`receive`.
+        """
+        content = b""
+        while not self.ended:
+            content += (await self.receive()).get("body", b"")
+        return content
+
     def _patience(self) -> float | None:
         waits = [self._idle_seconds, None if self._ends is None else max(self._ends - time.monotonic(), 0.0)]
         return min((wait for wait in waits if wait is not None), default=None)

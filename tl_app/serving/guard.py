@@ -7,11 +7,9 @@ decided by a client's network address or by what a proxy claims of it. Nothing o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl, urlencode
 
@@ -28,13 +26,15 @@ from tl_app.serving.logins import Logins
 from tl_app.serving.replies import BUSY, Incoming, Reply, say
 from tl_app.serving.room import Room
 from tl_app.serving.rules import Rules
-from tl_app.serving.turns import Turns
+from tl_app.serving.turns import Count, Streams, Turns
 
 _COOKIE_SECONDS = 7 * 24 * 3600  # of a token's cookie, which is of use for as long as the app runs
 _LOGIN_BYTES = 4000
-_BODY_SECONDS, _TURN_SECONDS = 30.0, 60.0
+_BODY_SECONDS, _TURN_SECONDS, _LOGIN_SECONDS = 30.0, 60.0, 10.0
+_LOGINS, _REFUSALS = 64, 64  # that are read at a time, before anybody is known
 _FULL = Refusal(503, "There is no room for more files at the moment. Please try again in a minute.", 60)
 _SLOW = Refusal(503, "This took too long. Please try again.", 5)
+_STREAMS = Refusal(429, "This browser has the page open too often. Please close some of its tabs.", 10)
 _NOTHING = Refusal(404, "This address does not exist.")
 _NO_TOKEN = Refusal(
     403,
@@ -71,11 +71,14 @@ class Guard:
         # Not the token itself: whoever reads a browser's cookies cannot make a link of it.
         self._opened = hashlib.sha256(f"tl-app {rules.token}".encode()).hexdigest()
         self._session_rate = Buckets(rules.session_rate) if rules.session_rate else None
+        self._stream_rate = Buckets(rules.session_rate) if rules.session_rate else None
         self._global_rate = Buckets(rules.global_rate) if rules.global_rate else None
         kept = rules.uploads.kept_bytes
         self._room = None if kept is None else Room(rules.files, kept)
         self._turns = Turns(rules.uploads.at_once, rules.uploads.own_at_once, _TURN_SECONDS)
-        self._under_way = 0
+        self._requests, self._uploads = Count(rules.at_once), Count(rules.at_once)
+        self._streams = Streams(rules.streams, rules.own_streams)
+        self._read_logins, self._read_refusals = Count(_LOGINS), Count(_REFUSALS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or passes it on."""
@@ -86,10 +89,10 @@ class Guard:
         asked, incoming = asked_by(scope), Incoming(receive)
         answer = await self._answer(asked, incoming.receive)
         if answer is None:
-            with self._counted() as busy:
-                answer = busy or await self._pass_on(asked, scope, incoming.receive, send)
+            answer = await self._pass_on(asked, scope, incoming.receive, send)
         if answer is not None:
-            await say(answer, asked, incoming, send)
+            with self._read_refusals.one() as has_room:
+                await say(answer, asked, incoming, send, reads=has_room)
         return None
 
     # Checks
@@ -146,6 +149,7 @@ class Guard:
         elif asked.method == "POST":
             known = any(kind.fullmatch(path) for kind in (rules.UPLOAD, rules.WORK, rules.SMALL))
             known = known or path in self._rules.routes
+        known = known and not (self._rules.closed is not None and self._rules.closed.fullmatch(path))
         known = known or (path == "/login" and asked.method in ("GET", "POST") and self._logins is not None)
         if not known or "deep_link" in query or query.get("view") == ["api"]:
             return _NOTHING
@@ -187,14 +191,14 @@ class Guard:
         assert self._logins is not None
         if asked.method == "GET":
             return doors.login_page()
-        body = Body(receive, _LOGIN_BYTES, _BODY_SECONDS, None)
-        content, more = b"", True
-        try:
-            while more:
-                message = await body.receive()
-                content, more = content + message.get("body", b""), message.get("more_body", False)
-        except MultiPartException:
-            return body.refusal or Refusal(400, "The login was cut off.")
+        body = Body(receive, _LOGIN_BYTES, _LOGIN_SECONDS, None)
+        with self._read_logins.one() as has_room:
+            if not has_room:
+                return BUSY
+            try:
+                content = await body.all()
+            except MultiPartException:
+                return body.refusal or Refusal(400, "The login was cut off.")
         given = parse_qs(content.decode("utf-8", "replace"))
         user, password = (given.get(name, [""])[0] for name in ("user", "password"))
         session, wait = await run_in_threadpool(self._logins.log_in, user.strip(), password)
@@ -207,11 +211,14 @@ class Guard:
 
     def _too_often(self, asked: Asked) -> Refusal | None:
         asks = asked.method == "POST" and not rules.SMALL.fullmatch(asked.path)
-        if asks and self._session_rate is not None:
+        rate = (
+            self._session_rate if asks else self._stream_rate if rules.STREAM.fullmatch(asked.path) else None
+        )
+        if rate is not None:
             session = self._session(asked)
             if not session:
                 return Refusal(403, "Please open the page first, with cookies allowed.")
-            if wait := self._session_rate.take(session):
+            if wait := rate.take(session):
                 text = f"This is more than one person asks for. Please wait {max(wait, 1):.0f} seconds."
                 return Refusal(429, text, wait)
         if (asks or rules.PAGE.fullmatch(asked.path)) and self._global_rate is not None:
@@ -231,26 +238,20 @@ class Guard:
 
     # Passing on
 
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[Refusal | None]:
-        """Counts what is under way; the refusal when that is too much."""
-        if self._under_way >= self._rules.at_once:
-            yield BUSY
-            return
-        self._under_way += 1
-        try:
-            yield None
-        finally:
-            self._under_way -= 1
-
     async def _pass_on(
         self, asked: Asked, scope: Scope, receive: Receive, send: Send
     ) -> Response | Refusal | None:
         """Lets the app answer; what is to be said instead when it may not, or cannot in time."""
-        if not rules.UPLOAD.fullmatch(asked.path):
+        if rules.STREAM.fullmatch(asked.path):
             return await self._let_in(asked, scope, receive, send)
-        async with self._turns.one(self._session(asked)) as has_place:
-            return await self._let_in(asked, scope, receive, send) if has_place else BUSY
+        upload = rules.UPLOAD.fullmatch(asked.path) is not None
+        with (self._uploads if upload else self._requests).one() as has_room:
+            if not has_room:
+                return BUSY
+            if not upload:
+                return await self._let_in(asked, scope, receive, send)
+            async with self._turns.one(self._session(asked)) as has_place:
+                return await self._let_in(asked, scope, receive, send) if has_place else BUSY
 
     async def _let_in(
         self, asked: Asked, scope: Scope, receive: Receive, send: Send
@@ -275,9 +276,11 @@ class Guard:
         self, asked: Asked, scope: Scope, body: Body | None, receive: Receive, reply: Reply
     ) -> Refusal | None:
         """Runs the app; why it is not its answer that is sent, if so."""
-        endless = rules.STREAM.fullmatch(asked.path) or rules.UPLOAD.fullmatch(asked.path)
+        if rules.STREAM.fullmatch(asked.path):
+            return await self._stream(asked, scope, receive, reply)
         try:
-            async with asyncio.timeout(None if endless else self._rules.seconds) as limit:
+            upload = rules.UPLOAD.fullmatch(asked.path)
+            async with asyncio.timeout(None if upload else self._rules.seconds) as limit:
                 await self._app(scope, body.receive if body else receive, reply.send)
         except TimeoutError:
             if not limit.expired():
@@ -287,6 +290,22 @@ class Guard:
             if body is None or not body.failed:
                 raise
         return reply.refusal
+
+    async def _stream(self, asked: Asked, scope: Scope, receive: Receive, reply: Reply) -> Refusal | None:
+        try:
+            async with asyncio.timeout(self._rules.stream_seconds) as limit:
+                with self._streams.one(self._session(asked), limit) as has_place:
+                    if not has_place:
+                        return _STREAMS
+                    await self._app(scope, receive, reply.send)
+        except (
+            Exception
+        ):  # gradio's own tidying after an end may fail over what another stream has tidied already
+            if not limit.expired():
+                raise
+            await reply.end()
+            return BUSY
+        return None
 
     def _upload_bytes(self, asked: Asked) -> int | None:
         """What an upload may bring at most; None when this is none."""

@@ -15,6 +15,7 @@ from tl_app.serving.bodies import Body, Refusal
 
 BUSY = Refusal(503, "Many people are asking at the moment. Please try again in a few seconds.", 5)
 _DRAIN_SECONDS, _DRAIN_BYTES = 15.0, 50_000_000
+_END_SECONDS = 1.0
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -49,7 +50,7 @@ class Reply:
 
     def __init__(self, send: Send, body: Body | None, queues: bool, cookie: str) -> None:
         """Nothing was sent."""
-        self.started = False
+        self.started = self._ended = False
         self._send, self._body, self._queues, self._cookie = send, body, queues, cookie
         self._full = False
 
@@ -71,21 +72,43 @@ class Reply:
                 headers.setdefault(name, value)
             if self._cookie:
                 headers.append("set-cookie", self._cookie)
+        elif not message.get("more_body", False):
+            self._ended = True
         await self._send(message)
 
+    async def end(self) -> None:
+        """Ends an answer that the app was kept from ending; whoever does not read it is not waited for."""
+        if self.started and not self._ended:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_END_SECONDS):
+                    await self.send({"type": "http.response.body", "body": b""})
 
-async def say(answer: Response | Refusal, asked: Asked, incoming: Incoming, send: Send) -> None:
+
+async def say(
+    answer: Response | Refusal, asked: Asked, incoming: Incoming, send: Send, *, reads: bool = True
+) -> None:
     """Sends an answer of the guard's own; what the client still sends is read and thrown away for a moment.
 
     A connection that is closed on a client that still sends is reset, and then the client never reads the answer.
+
+    Args:
+        answer: What to say.
+        asked: The request.
+        incoming: What is still to come of it.
+        send: The server's.
+        reads: Whether there is room to read that.
     """
     response = doors.refused(answer, asked.as_page) if isinstance(answer, Refusal) else answer
+    if not reads and not incoming.ended:
+        response.headers["Connection"] = "close"
     await send(
         {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
     )
     content = b"" if asked.method == "HEAD" else bytes(response.body)
     await send({"type": "http.response.body", "body": content, "more_body": True})
-    if asked.method == "POST" and response.status_code != 408:  # who was too slow is not waited for once more
+    if (
+        reads and asked.method == "POST" and response.status_code != 408
+    ):  # who was too slow is not waited for once more
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):
                 left = _DRAIN_BYTES

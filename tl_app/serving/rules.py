@@ -32,6 +32,8 @@ WORK = re.compile(r"/gradio_api/(queue/join|run/predict)/?")
 STREAM = re.compile(rf"/gradio_api/(queue/data|upload_progress|heartbeat/{_HASH})")
 SMALL = re.compile(r"/gradio_api/(cancel|reset/?)")
 FILE = re.compile(r"/gradio_api/file=(?P<path>.+)", re.DOTALL)
+# Of these, what a page without a memory of its visitors does not ask for: events beside the queue, signs of life.
+NOT_PUBLIC = re.compile(rf"/gradio_api/(run/predict/?|heartbeat/{_HASH})")
 STARTED = "/gradio_api/startup-events"
 PROGRESS = "/gradio_api/upload_progress"
 
@@ -81,12 +83,16 @@ class Rules:
         logins: Users and their hashed passwords (see :mod:`tl_app.serving.logins`); empty: no login is asked for.
         files: Folders that ``file=`` may serve from, once links are resolved.
         routes: Addresses the app serves beside gradio's own.
+        closed: Those of gradio's own that this page does not ask for.
         uploads: What an upload may bring.
         body_bytes: Of any other request.
         session_rate: Questions of one browser; None for no limit. A question is an upload or an event.
         global_rate: Questions and page loads of everyone together; None for no limit.
         waiting: Questions that may wait in gradio's queue; what the queue is to be made with.
-        at_once: Requests under way together, open streams among them.
+        at_once: Requests under way together; so many uploads beside them.
+        streams: Answers that stay open, all together, beside these; where there are more, the oldest ends.
+        own_streams: Of one browser.
+        stream_seconds: After which a stream ends; None for never.
         seconds: For one answer that is no stream; None for as long as it takes.
         progress: Whether gradio follows how far uploads are. It never forgets one that nobody asks about.
     """
@@ -98,12 +104,16 @@ class Rules:
     logins: tuple[tuple[str, str], ...] = ()
     files: tuple[Path, ...] = ()
     routes: frozenset[str] = frozenset()
+    closed: re.Pattern[str] | None = None
     uploads: Uploads = Uploads()
     body_bytes: int = 16 * MB
     session_rate: Rate | None = None
     global_rate: Rate | None = None
     waiting: int = 64
     at_once: int = 1000
+    streams: int = 1000
+    own_streams: int = 1000
+    stream_seconds: float | None = None
     seconds: float | None = None
     progress: bool = True
 
@@ -165,6 +175,8 @@ def lan(
         session_rate=Rate(1200, 400),
         global_rate=Rate(6000, 2000),
         at_once=400,
+        streams=400,
+        own_streams=100,
     )
     return dataclasses.replace(rules, **more)  # type: ignore[arg-type]
 
@@ -175,19 +187,23 @@ def public(port: int, *, hosts: Iterable[str] = (), **more: object) -> Rules:
     Args:
         port: Where the server listens.
         hosts: Further names the page is asked for by, such as a tunnel's: ``*.gradio.live``.
-        more: Further fields of :class:`Rules`.
+        more: Further fields of :class:`Rules`, such as ``closed=None`` for a page with events beside the queue.
     """
     names = _with_port(own_names(""), port) | _with_port(hosts, port, bare=True)
     rules = Rules(
         "public",
         port,
         names,
+        closed=NOT_PUBLIC,
         uploads=Uploads(10 * MB, 201 * MB, files=20, seconds=60.0, idle_seconds=10.0, kept_bytes=1000 * MB),
         body_bytes=1 * MB,
         session_rate=Rate(120, 60),
         global_rate=Rate(6000, 1000),
         waiting=32,
         at_once=600,
+        streams=600,
+        own_streams=8,
+        stream_seconds=120.0,
         seconds=10.0,
         progress=False,
     )
