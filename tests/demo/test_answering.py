@@ -120,6 +120,20 @@ def test_an_answer_that_takes_too_long_is_given_up(
     assert list(uploads.rglob("*.png")) == []
 
 
+def test_a_decoder_that_does_not_end_lets_others_know(predictor: Predictor, uploads: Path) -> None:
+    answers = Answering(predictor, uploads, seconds=0.4)
+    large = io.BytesIO()
+    Image.new("1", (4000, 4000)).save(large, "PNG")
+    with answers._large:  # as held by a thread whose visitor has long been told to give up
+        photo = _uploaded(uploads, content=large.getvalue())
+        assert "Others are asking" in _ask(answers, turn=1, photo=str(photo))["error"]
+        assert _ask(Answering(predictor, uploads), turn=2, photo=str(_uploaded(uploads)))["label"]
+    permits = answers._decoding
+    while permits.acquire(blocking=False):
+        pass
+    assert "Others are asking" in _ask(answers, turn=3, photo=str(_uploaded(uploads)))["error"]
+
+
 def test_too_many_maps_at_once_are_refused(
     predictor: Predictor, uploads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,15 @@ def test_it_says_when_it_is_not_sure_and_what_cannot_be_used(folder: Path, tmp_p
     assert bomb[0] is None and "50 megapixels" in bomb[1]
 
 
+def test_it_refuses_jpegs_of_thousands_of_layers(folder: Path, tmp_path: Path):
+    whole, layers = tmp_path / "whole.jpg", tmp_path / "layers.jpg"
+    Image.new("L", (64, 64)).save(whole, progressive=True)
+    content = whole.read_bytes()
+    layers.write_bytes(content[:-2] + content[content.rindex(b"\xff\xda") : -2] * 50 + content[-2:])
+    answered, refused = ask(folder, "one", whole, layers)["answers"]
+    assert answered[0]["red"] >= 0 and refused[0] is None and "more than 40 layers" in refused[1]
+
+
 def test_many_photos_make_a_table_that_no_spreadsheet_runs(folder: Path, tmp_path: Path):
     photos = [tmp_path / "=cmd.png", *(tmp_path / f"{number}.png" for number in range(21))]
     for photo in photos:

@@ -6,19 +6,23 @@ takes well under a millisecond for an ordinary photo, and no decoder ever sees a
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from tl_app.data.jpeg import check_scans, next_marker
 from tl_app.errors import PhotoError
 
 MAX_PIXELS = 50_000_000
 
 _CHUNK, _TAIL = 1 << 16, 1 << 8
 _EOI = b"\xff\xd9"  # JPEG's end-of-image marker
+_MOST_COMMENT = 1 << 20  # Pillow joins a GIF's block by block, in a time that grows with the square
+_FEW_STEPS = 4096  # segments, chunks or blocks that even a small file may have
 _CUT_OFF = "The file is cut off: its last part is missing."
 _AGAIN = "Copy or download it again."
 _CONVERT = "Save it as JPEG or PNG."
@@ -155,18 +159,25 @@ def _brands_end(head: bytes) -> int:
 
 def _walk_jpeg(file: BinaryIO, total: int) -> Container:
     file.seek(2)
-    width = height = 0
+    width = height = components = 0
+    progressive = False
+    steps = _steps("JPEG", total, 1 << 10)
     while True:
-        marker = _next_marker(file)
+        next(steps)
+        marker = next_marker(file)
+        if marker is None:
+            raise cut_off()
         if marker == 0xD9:  # an end before any pixels
             raise damaged("JPEG")
-        if marker in (0x01, 0xFF, 0x00) or 0xD0 <= marker <= 0xD8:  # stand alone, no length
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # stand alone, no length
             continue
         (length,) = struct.unpack(">H", file.read(2))
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            height, width = struct.unpack(">xHH", file.read(5))
+            height, width, components = struct.unpack(">xHHB", file.read(6))
             check_pixels(width, height)
-            length -= 5
+            progressive = marker & 3 == 2
+            length -= 6
+        start = file.tell()
         position = file.seek(max(0, length - 2), os.SEEK_CUR)
         if position > total:
             raise cut_off()
@@ -174,16 +185,20 @@ def _walk_jpeg(file: BinaryIO, total: int) -> Container:
             break
     if not _find(file, _EOI, position, total):
         raise cut_off()
+    file.seek(start)
+    if progressive or file.read(1)[0] < components:  # libjpeg's own rule for whether it looks for more scans
+        check_scans(file, width * height)
     return Container("JPEG", width, height, pixels_at=position)
 
 
-def _next_marker(file: BinaryIO) -> int:
-    previous = b""
-    while byte := file.read(1):
-        if previous == b"\xff" and byte not in b"\xff\x00":
-            return byte[0]
-        previous = byte
-    raise cut_off()
+def _steps(name: str, total: int, each: int) -> Iterator[None]:
+    """As many turns as a file of ``total`` bytes could need, of ``each`` bytes on average.
+
+    Raises:
+        PhotoError: There are more: somebody made it to keep others busy.
+    """
+    yield from itertools.repeat(None, _FEW_STEPS + total // each)
+    raise damaged(name, " (it is in too many pieces)")
 
 
 def _find(file: BinaryIO, wanted: bytes, start: int, total: int) -> bool:
@@ -205,7 +220,9 @@ def _walk_png(file: BinaryIO, total: int) -> Container:
     file.seek(8)
     width = height = 0
     exif, pixels_seen = b"", False
+    steps = _steps("PNG", total, 1 << 10)
     while True:
+        next(steps)
         length, kind = struct.unpack(">I4s", file.read(8))
         if not kind.isalpha():
             raise damaged("PNG")
@@ -231,8 +248,9 @@ def _walk_gif(file: BinaryIO, total: int) -> Container:
     width, height, flags = struct.unpack("<HHBxx", file.read(7))
     check_pixels(width, height)
     _skip_colours(file, flags)
-    frames = 0
+    frames, steps = 0, _steps("GIF", total, 1 << 6)
     while kind := file.read(1):
+        next(steps)
         if kind == b";":  # trailer
             if not frames:
                 raise damaged("GIF")
@@ -249,7 +267,9 @@ def _walk_gif(file: BinaryIO, total: int) -> Container:
         elif kind != b"\x00":
             raise damaged("GIF")
         if kind != b"\x00":
-            _skip_blocks(file)
+            _skip_blocks(file, steps)
+            if not frames and file.tell() > _MOST_COMMENT:
+                raise damaged("GIF", " (its comments are too long)")
     raise cut_off()
 
 
@@ -258,8 +278,9 @@ def _skip_colours(file: BinaryIO, flags: int) -> None:
         file.seek(3 << ((flags & 7) + 1), os.SEEK_CUR)
 
 
-def _skip_blocks(file: BinaryIO) -> None:
+def _skip_blocks(file: BinaryIO, steps: Iterator[None]) -> None:
     while size := file.read(1):
+        next(steps)
         if size == b"\x00":
             return
         file.seek(size[0], os.SEEK_CUR)
@@ -337,7 +358,9 @@ def _walk_boxes(name: str) -> Callable[[BinaryIO, int], Container]:
 def _boxes(file: BinaryIO, total: int, name: str) -> tuple[set[bytes], bytes]:
     """The kinds of the outermost boxes, and what the one with the metadata holds."""
     position, kinds, meta = 0, set[bytes](), b""
+    steps = _steps(name, total, 1 << 10)
     while position < total:
+        next(steps)
         file.seek(position)
         head = file.read(8)
         # Some cameras append data of their own after the last box.

@@ -11,13 +11,11 @@ import contextlib
 import io
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from tl_app import cards, words
 from tl_app.analysis.explaining import explain_photo
@@ -126,15 +124,12 @@ class Answering:
             self._maps_waiting -= 1
 
     def _predict(self, question: Question) -> dict[str, Any]:
-        with self._decoding:
-            image = self._decoded(self._content(question))
+        content = self._content(question)
+        # First alone, then among the others: who waits for another large photo keeps no small one waiting.
+        with self._alone_when_large(content), self._turn(self._decoding):
+            steps = self._predictor.preprocessing
+            image = steps.center(steps.load(content))
         return said_of(self._predictor.of_images([image], TOP)[0])
-
-    def _decoded(self, content: bytes) -> Tensor:
-        """uint8 (3, size, size)."""
-        steps = self._predictor.preprocessing
-        with self._alone_when_large(content):
-            return steps.center(steps.load(content))
 
     def _explain(self, question: Question) -> dict[str, Any]:
         content = self._content(question)
@@ -146,7 +141,23 @@ class Answering:
     def _alone_when_large(self, content: bytes) -> contextlib.AbstractContextManager[Any]:
         """Also refuses photos of too many pixels, by their header, before anything is decoded."""
         width, height = read_size(io.BytesIO(content))
-        return self._large if width * height > _LARGE_PIXELS else contextlib.nullcontext()
+        return self._turn(self._large) if width * height > _LARGE_PIXELS else contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def _turn(self, permit: threading.Lock | threading.Semaphore) -> Iterator[None]:
+        """Nobody can stop a decoder, so it may still hold its permit when its visitor was told to give up.
+
+        Raises:
+            ResourceError: It was not free in time; told while whoever asks still listens.
+        """
+        if not permit.acquire(timeout=self._seconds / 2):
+            raise ResourceError(
+                "Others are asking about large photos just now.", remedy="Try again in a moment."
+            )
+        try:
+            yield
+        finally:
+            permit.release()
 
     def _content(self, question: Question) -> bytes:
         if question.photo is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ DRAFT_MARGIN = 4  # a huge JPEG is decoded at a fraction, never below this many 
 COLUMNS = ["file", "class", "confidence", "remark"]
 NOT_SURE = "Not sure: answers like this one are wrong more often."
 TIFF_PHOTOMETRIC = 262
+MAX_SCANS = 40  # passes over a JPEG, which may have thousands in a small file; real photos have about 10
+SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")  # the start of one
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses from twice this number
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -63,6 +66,8 @@ def pixels(path: str | Path) -> np.ndarray:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Unusable(f"It has more than {MAX_PIXELS // 1_000_000} megapixels.")
+            if image.format in ("JPEG", "MPO") and len(SCAN.findall(Path(path).read_bytes())) > MAX_SCANS:
+                raise Unusable(f"It is a JPEG of more than {MAX_SCANS} layers.")
             image.draft(None, (side, side))
             image.load()
             return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
