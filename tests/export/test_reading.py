@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import zipfile
@@ -239,7 +240,9 @@ def test_a_graph_that_never_ends_is_stopped(tmp_path: Path, monkeypatch: pytest.
         ({"format": 2}, "of format 2"),
         ({"classes": ["a", "a"]}, "there twice"),
         ({"classes": "ab"}, "classes is no list"),
-        ({"classes": ["a", "b\n"]}, "classes is no list"),
+        ({"classes": ["a", "b\n"]}, r"classes holds .*: 'b\\n'"),
+        ({"classes": ["a", "b\u202ec"]}, r"classes holds .*: 'b\\u202ec'"),
+        ({"classes": ["a", 7]}, "classes holds .*: 7"),
         ({"classes": []}, "classes are missing"),
         ({"name": {"a": 1}}, "name is no text"),
         ({"name": "x" * 301}, "name is no text"),
@@ -261,6 +264,28 @@ def test_every_value_of_a_description_is_checked(over: dict, said: str):
     text = json.dumps(small_onnx.description(**over))
     with pytest.raises(UsageError, match=said):
         described.parse(text, "model.onnx")
+
+
+ODD_NAMES = (
+    "\u0645\u06cc\u200c\u062e",  # a zero-width non-joiner, as in Persian
+    "no\u00a0break",
+    "\u5168\u3000\u89d2",  # an ideographic space
+    "\U0001f469\u200d\U0001f33e",  # a farmer: two emoji, joined
+    "\u05d0\u200f1",
+)
+
+
+def test_names_with_signs_that_have_no_ink_are_read_as_they_are(run: RunInfo, tmp_path: Path, red: Path):
+    assert not any(name.isprintable() for name in ODD_NAMES)
+    about = small_onnx.description(classes=[f"red{ODD_NAMES[0]}", ODD_NAMES[3]])
+    found = read_export(small_onnx.write(tmp_path / "model.onnx", about))
+    assert found.predictor.predict([red])[0].label == f"red{ODD_NAMES[0]}"
+    for name in ODD_NAMES:
+        assert described.parse(json.dumps({**about, "classes": [name, "x"]}), "m").classes == (name, "x")
+    for name in ("a\x85", "a\u2029", "a\ud800", "a\u2066", "a\x00", ""):
+        with pytest.raises(UsageError, match="no plain name"):
+            reading._check_classes(dataclasses.replace(run, classes=(name, "x")))
+    reading._check_classes(dataclasses.replace(run, classes=ODD_NAMES))
 
 
 def test_a_description_that_is_no_json_is_refused():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
@@ -24,6 +25,10 @@ MOST_BYTES = 4 * 2**20  # 10,000 classes of 200 letters are half of it
 MOST_CLASSES = 50_000
 _LONGEST_NAME = 300
 _LONGEST_SIDE = 4096  # of a network's input, in pixels
+
+# Control characters, line and paragraph separators, surrogates, and what turns the direction of the text around it.
+# Other signs without ink are letters of names: joiners (Persian, emoji), marks of direction, wide and fixed spaces.
+_NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 T = TypeVar("T")
 
@@ -135,14 +140,17 @@ class _Parts:
 
     def text(self, name: str, longest: int = _LONGEST_NAME, lines: bool = False) -> str:
         value = self.values.get(name, "")
-        if not _is_text(value, longest, lines):
-            _wrong(self.where, f"its {name} is no text of up to {longest} characters")
+        if not is_text(value, longest, lines):
+            _wrong(self.where, f"its {name} is no text of up to {longest} plain characters: {value!r:.80}")
         return str(value)
 
     def texts(self, name: str, most: int) -> tuple[str, ...]:
         value = self.values.get(name, [])
-        if not isinstance(value, list) or len(value) > most or not all(map(_is_text, value)):
+        if not isinstance(value, list) or len(value) > most:
             _wrong(self.where, f"its {name} is no list of up to {most:,} texts")
+        for each in value:
+            if not is_text(each):
+                _wrong(self.where, f"its {name} holds what is no text of plain characters: {each!r:.80}")
         return tuple(value)
 
     def classes(self) -> tuple[str, ...]:
@@ -194,15 +202,16 @@ def _metrics(values: object) -> dict[str, Any]:
         found["accuracy_interval"] = (float(bounds[0]), float(bounds[1]))
     if isinstance(values.get("images"), int) and 0 < values["images"] < 10**12:
         found["images"] = values["images"]
-    if _is_text(values.get("split"), 20):
+    if is_text(values.get("split"), 20):
         found["split"] = values["split"]
     return found
 
 
-def _is_text(value: object, longest: int = _LONGEST_NAME, lines: bool = False) -> bool:
+def is_text(value: object, longest: int = _LONGEST_NAME, lines: bool = False) -> bool:
+    """Whether it is a text that can be shown: not too long, and with nothing in it that controls a screen."""
     if not isinstance(value, str) or len(value) > longest:
         return False
-    return not value or (value.replace("\n", "") if lines else value).isprintable()
+    return not _NO_TEXT.search(value.replace("\n", "") if lines else value)
 
 
 def _is_number(value: Any) -> bool:

@@ -20,7 +20,7 @@ from tl_app import presets, runs, words
 from tl_app.data.unzip import unpack
 from tl_app.errors import DataError, ResourceError, UsageError, UserError
 from tl_app.export.answering import OnnxPredictor
-from tl_app.export.described import MOST_CLASSES, Described, figures, parse
+from tl_app.export.described import MOST_CLASSES, Described, figures, is_text, parse
 from tl_app.export.guarded import MOST_BYTES, read_onnx
 from tl_app.presets import Preset
 
@@ -202,9 +202,11 @@ def _accuracy(info: RunInfo) -> str:
 
 def _check_classes(info: RunInfo) -> None:
     names = info.classes
-    plain = all(isinstance(name, str) and name.isprintable() and 0 < len(name) <= 300 for name in names)
-    if not 0 < len(names) <= MOST_CLASSES or not plain or len(set(names)) < len(names):
-        raise UsageError(f"The classes of run '{info.name}' are missing, odd or there twice.", _WANTED)
+    odd = next((name for name in names if not name or not is_text(name)), None)
+    if odd is not None:
+        raise UsageError(f"A class of run '{info.name}' has no plain name: {odd!r:.80}.", _WANTED)
+    if not 0 < len(names) <= MOST_CLASSES or len(set(names)) < len(names):
+        raise UsageError(f"The classes of run '{info.name}' are missing or there twice.", _WANTED)
 
 
 def _check_sizes(folder: Path) -> None:
