@@ -75,7 +75,7 @@ def serve(settings: Settings, folder: Path, out: TextIO, stops: list[Callable[[]
     answering = Answering(predictor, uploads, examples, arrived=arrived)
     demo = build_demo(answering, about, examples)
     # Gradio's own memory of uploads would grow for ever, and would not know how often each came.
-    demo.upload_file_set = arrived  # type: ignore[assignment]
+    demo.upload_file_set = arrived
     served = (demo, settings, uploads, listener, answering.counts)
     server = Server(*served, lambda status: _say(out, status), arrived)
     stops.append(server.stop)

@@ -238,5 +238,6 @@ def sweep(
             else:
                 path.unlink()
                 gone += 1
-                (arrived or {}).pop(str(path), None)
+                if arrived is not None:
+                    arrived.pop(str(path), None)
     return gone

@@ -22,6 +22,7 @@ from tl_app.serving import doors, rules
 from tl_app.serving.asked import Asked, asked_by, same
 from tl_app.serving.bodies import Body, Refusal, too_large, upload_body
 from tl_app.serving.buckets import Buckets
+from tl_app.serving.doors import Cookie
 from tl_app.serving.logins import Logins
 from tl_app.serving.replies import BUSY, Incoming, Reply, say
 from tl_app.serving.room import Room
@@ -29,6 +30,7 @@ from tl_app.serving.rules import Rules
 from tl_app.serving.turns import Count, Streams, Turns
 
 _COOKIE_SECONDS = 7 * 24 * 3600  # of a token's cookie, which is of use for as long as the app runs
+_DEVICE_SECONDS = 90 * 24 * 3600  # of use for as long as the app runs, too
 _LOGIN_BYTES = 4000
 _BODY_SECONDS, _TURN_SECONDS, _LOGIN_SECONDS = 30.0, 60.0, 10.0
 _LOGINS, _REFUSALS = 64, 64  # that are read at a time, before anybody is known
@@ -180,7 +182,8 @@ class Guard:
         shown = [value for name, value in pairs if name == "token"]
         if asked.method == "GET" and asked.path == "/" and shown and same(shown[0], self._rules.token):
             rest = urlencode([pair for pair in pairs if pair[0] != "token"])
-            return doors.moved(f"./?{rest}".rstrip("?"), self._rules.cookie, self._opened, _COOKIE_SECONDS)
+            opened = Cookie(self._rules.cookie, self._opened, _COOKIE_SECONDS)
+            return doors.moved(f"./?{rest}".rstrip("?"), opened, encrypted=asked.encrypted)
         if same(asked.cookies.get(self._rules.cookie, ""), self._opened):
             return None
         if same(asked.headers.get("authorization", ""), f"Bearer {self._rules.token}"):
@@ -201,13 +204,16 @@ class Guard:
                 return body.refusal or Refusal(400, "The login was cut off.")
         given = parse_qs(content.decode("utf-8", "replace"))
         user, password = (given.get(name, [""])[0] for name in ("user", "password"))
-        session, wait = await run_in_threadpool(self._logins.log_in, user.strip(), password)
+        user = user.strip()
+        device = asked.cookies.get(self._rules.device_cookie, "")
+        session, wait = await run_in_threadpool(self._logins.log_in, user, password, device)
         if wait:
             text = f"Too many tries. Please wait {wait:.0f} seconds and try again."
             return doors.login_page(Refusal(429, text, wait))
         if not session:
             return doors.login_page(Refusal(401, "User or password is wrong."))
-        return doors.moved("./", self._rules.cookie, session)
+        known = Cookie(self._rules.device_cookie, self._logins.device_of(user, device), _DEVICE_SECONDS)
+        return doors.moved("./", Cookie(self._rules.cookie, session), known, encrypted=asked.encrypted)
 
     def _too_often(self, asked: Asked) -> Refusal | None:
         asks = asked.method == "POST" and not rules.SMALL.fullmatch(asked.path)
@@ -334,7 +340,7 @@ class Guard:
         if asked.method != "GET" or asked.path != "/" or self._session(asked):
             return ""
         name = secrets.token_urlsafe(16)
-        secure = "; Secure" if asked.headers.get("x-forwarded-proto") == "https" else ""
+        secure = "; Secure" if asked.encrypted else ""
         value = f"{name}.{self._signed(name)}"
         return f"{self._rules.cookie}={value}; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax{secure}"
 
