@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode
 from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartException
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tl_app.serving import doors, rules
 from tl_app.serving.asked import Asked, asked_by, same
@@ -298,16 +298,23 @@ class Guard:
         return reply.refusal
 
     async def _stream(self, asked: Asked, scope: Scope, receive: Receive, reply: Reply) -> Refusal | None:
+        gone = False
+
+        async def heard() -> Message:
+            nonlocal gone
+            message = await receive()
+            gone = gone or message["type"] == "http.disconnect"
+            return message
+
         try:
             async with asyncio.timeout(self._rules.stream_seconds) as limit:
                 with self._streams.one(self._session(asked), limit) as has_place:
                     if not has_place:
                         return _STREAMS
-                    await self._app(scope, receive, reply.send)
-        except (
-            Exception
-        ):  # gradio's own tidying after an end may fail over what another stream has tidied already
-            if not limit.expired():
+                    await self._app(scope, heard, reply.send)
+        except Exception:
+            # After its end gradio's own tidying fails over what another stream of the same page has tidied already.
+            if not (gone or limit.expired()):
                 raise
             await reply.end()
             return BUSY
