@@ -75,21 +75,31 @@ def _visit(address: str) -> httpx.Client:
     return browser
 
 
-def _ask(browser: httpx.Client, photo: bytes, **more: Any) -> dict[str, Any]:
+def _ask(browser: httpx.Client, photo: bytes) -> dict[str, Any]:
+    (path,) = _upload(browser, photo)
+    return {**_answer(browser, path), "path": path}
+
+
+def _upload(browser: httpx.Client, photo: bytes) -> list[str]:
     sent = browser.post("/gradio_api/upload", files={"files": ("0a1b2c.png", photo, "image/png")})
     assert sent.status_code == 200, sent.text
+    found: list[str] = sent.json()
+    return found
+
+
+def _answer(browser: httpx.Client, path: str) -> dict[str, Any]:
     body = {
         "data": [],
         "fn_index": 0,
         "session_hash": "abc",
-        "event_data": {"turn": 1, "photo": sent.json()[0], **more},
+        "event_data": {"turn": 1, "photo": path},
     }
     assert browser.post("/gradio_api/queue/join", json=body).status_code == 200
     with browser.stream("GET", "/gradio_api/queue/data", params={"session_hash": "abc"}) as stream:
         for line in stream.iter_lines():
             message = json.loads(line[5:]) if line.startswith("data:") else {}
             if message.get("msg") == "process_completed":
-                found: dict[str, Any] = {**message["output"], "path": sent.json()[0]}
+                found: dict[str, Any] = message["output"]
                 return found
     raise AssertionError("no answer")
 
@@ -104,7 +114,7 @@ def test_a_shared_demo_from_its_start_to_its_end(run: Path, tmp_path: Path) -> N
         tunnels = [each for each in psutil.Process(demo.pid).children() if "frpc" in each.name()]
         assert len(tunnels) == 1
         _as_a_visitor(status.local, next(run.parents[1].rglob("photos/red/*.png")).read_bytes())
-        assert _wait(demo, lambda status: status.asked == 2).answered == 1
+        assert _wait(demo, lambda status: status.asked == 4).answered == 3
     finally:
         demo.stop()
     assert demo.status.state == "ended" and not demo.status.public and demo.status.note == ""
@@ -119,6 +129,12 @@ def _as_a_visitor(address: str, photo: bytes) -> None:
     (said,) = answer["data"]
     assert said.get("value", said)["label"] in ("red", "blue")
     assert not Path(answer["path"]).exists(), "the photo is gone when its answer is there"
+    first, second = _visit(address), _visit(address)  # with the same photo under the same name
+    (path,) = _upload(first, photo)
+    assert _upload(second, photo) == [path]
+    for each in (first, second):
+        assert "label" in str(_answer(each, path)["data"])
+    assert not Path(path).exists()
     (said,) = _ask(browser, b"no photo at all")["data"]
     error = said.get("value", said)["error"]
     assert "photo" in error and "/" not in error

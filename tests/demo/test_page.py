@@ -85,6 +85,16 @@ def test_nobody_passes_the_queue_by(demo: gr.Blocks) -> None:
         assert answer.status_code == 404 and "join the queue" in answer.text
 
 
+def test_an_event_that_is_not_there_is_quietly_refused(
+    demo: gr.Blocks, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for number in (99, -1):
+        answer = _post(demo, "queue/join", number)
+        assert answer.status_code == 404 and "does not ask this" in answer.json()["detail"]
+    out = capfd.readouterr()
+    assert "Traceback" not in out.err + out.out
+
+
 def test_there_is_nothing_on_it_that_takes_text_or_paths(demo: gr.Blocks) -> None:
     assert {type(block) for block in demo.blocks.values()} <= {gr.HTML, gr.Tab, gr.Tabs}
     assert not any(getattr(block, "server_fns", None) for block in demo.blocks.values())

@@ -18,7 +18,7 @@ from tl_app.serving import logins, rules
 from tl_app.serving.buckets import Buckets
 from tl_app.serving.guard import Guard
 from tl_app.serving.logins import Logins, hashed, parsed, verified
-from tl_app.serving.rules import Rate
+from tl_app.serving.rules import Rate, Rules
 
 PORT = 7860
 
@@ -33,11 +33,11 @@ class Clock:
         return self.now
 
 
-def _client() -> TestClient:
+def _client(held: Rules | None = None) -> TestClient:
     async def page(request: Request) -> PlainTextResponse:
         return PlainTextResponse("inside")
 
-    held = rules.lan(PORT, logins=parsed(["anna:se:cret", "ben:other"]))
+    held = held or rules.lan(PORT, logins=parsed(["anna:se:cret", "ben:other"]))
     app = Starlette(routes=[Route("/{path:path}", page, methods=["GET", "POST"])])
     return TestClient(Guard(app, held), base_url=f"http://127.0.0.1:{PORT}", follow_redirects=False)
 
@@ -100,6 +100,24 @@ def test_many_names_are_no_way_around_either() -> None:
     assert len(state._tries) <= 1, "nothing is kept of names that were tried"
 
 
+def test_a_known_browser_is_not_locked_out_by_those_who_guess() -> None:
+    clock = Clock()
+    state = Logins(parsed(["anna:secret", "ben:other"]), clock)
+    device = state.device_of("anna")
+    for number in range(200):  # all that unknown browsers have
+        state.log_in("anna" if number < 50 else f"user {number}", "wrong")
+    assert state.log_in("anna", "secret")[1] > 0
+    assert state.user_of(state.log_in("anna", "secret", device)[0]) == "anna"
+    assert state.device_of("anna", device) == device, "it stays the browser it was"
+    browser, _, sign = device.partition(".")
+    for forged in ("", ".", f"other.{sign}", f"{browser}.{sign[:-1]}", f".{sign}", "\udc80.x", device + "0"):
+        assert state.log_in("anna", "secret", forged)[1] > 0, forged
+    assert state.log_in("ben", "other", device)[1] > 0, "it is known for its own user alone"
+    assert [state.log_in("anna", "wrong", device)[1] == 0 for _ in range(7)] == [True] * 5 + [False] * 2
+    clock.now += 61
+    assert state.log_in("anna", "secret")[0]
+
+
 def test_sessions_end_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     state = Logins(parsed(["anna:secret"]), clock)
@@ -139,9 +157,36 @@ def test_a_page_to_log_in_and_what_comes_of_it() -> None:
     assert wrong.status_code == 401 and "User or password is wrong" in wrong.text and "<b>" not in wrong.text
     right = client.post("/login", data={"user": " anna ", "password": "se:cret"})
     assert (right.status_code, right.headers["location"]) == (303, "./")
-    cookie = right.headers["set-cookie"]
+    cookie, known = right.headers.get_list("set-cookie")
     assert "HttpOnly" in cookie and "SameSite=lax" in cookie and "Max-Age" not in cookie
+    assert known.startswith(f"tl-app-{PORT}-known=") and "HttpOnly" in known and "anna" not in known
+    assert "Secure" not in cookie + known, "a page without https would lose them"
     assert client.get("/").text == "inside"
+
+
+def test_cookies_of_a_page_behind_https_stay_there() -> None:
+    for held, method, path in (
+        (rules.lan(PORT, logins=parsed(["anna:secret"])), "POST", "/login"),
+        (rules.local(PORT, token="right"), "GET", "/?token=right"),
+        (rules.public(PORT), "GET", "/"),
+    ):
+        sent = {"data": {"user": "anna", "password": "secret"}} if method == "POST" else {}
+        answer = _client(held).request(method, path, headers={"x-forwarded-proto": "https"}, **sent)  # type: ignore[arg-type]
+        cookies = answer.headers.get_list("set-cookie")
+        assert cookies and all("; Secure" in cookie for cookie in cookies)
+
+
+def test_the_owner_still_comes_in_while_others_guess() -> None:
+    owner = _client()
+    guesser = TestClient(owner.app, base_url=f"http://127.0.0.1:{PORT}", follow_redirects=False)
+    login = {"user": "anna", "password": "se:cret"}
+    assert owner.post("/login", data=login).status_code == 303
+    del owner.cookies[f"tl-app-{PORT}"]  # what is kept when a browser was closed
+    for _ in range(7):
+        guesser.post("/login", data={"user": "anna", "password": "no"})
+    assert guesser.post("/login", data=login).status_code == 429
+    assert owner.post("/login", data=login).status_code == 303
+    assert owner.get("/").text == "inside"
 
 
 def test_guessing_over_http_is_answered_with_429() -> None:

@@ -5,6 +5,7 @@ The only module of the demo that knows runs; everything that it needs of one is 
 
 from __future__ import annotations
 
+import collections
 import io
 import os
 import shutil
@@ -52,7 +53,7 @@ def serve(settings: Settings, folder: Path, out: TextIO, stops: list[Callable[[]
     Raises:
         UserError: There is no such run, it has no model yet, an example cannot be read, or the port is taken.
     """
-    uploads = folder / "uploads"
+    uploads = folder.resolve() / "uploads"
     uploads.mkdir()
     _set_up(uploads)
     from tl_app.runs import open_run
@@ -70,11 +71,13 @@ def serve(settings: Settings, folder: Path, out: TextIO, stops: list[Callable[[]
     examples = [_content(Path(photo)) for photo in settings.examples]
     about = About(settings.title or info.name, tuple(predictor.labels), _quality(info.val_accuracy))
     os.chdir(folder)  # the tunnel writes a certificate there; and no name leads anywhere else by chance
-    known: set[str] = set()
-    answering = Answering(predictor, uploads, examples, forget=known.discard)
+    arrived: collections.Counter[str] = collections.Counter()
+    answering = Answering(predictor, uploads, examples, arrived=arrived)
     demo = build_demo(answering, about, examples)
-    demo.upload_file_set = known  # gradio's own memory of uploads, which would grow for ever
-    server = Server(demo, settings, uploads, listener, answering.counts, lambda status: _say(out, status))
+    # Gradio's own memory of uploads would grow for ever, and would not know how often each came.
+    demo.upload_file_set = arrived
+    served = (demo, settings, uploads, listener, answering.counts)
+    server = Server(*served, lambda status: _say(out, status), arrived)
     stops.append(server.stop)
     server.run()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import collections
 import contextlib
 import io
 import os
@@ -24,7 +25,8 @@ from tl_app.errors import PhotoError, ResourceError, UsageError, UserError
 from tl_app.predictor import Prediction, Predictor
 
 MAX_BYTES = 10_000_000
-SECONDS = 10.0  # for one answer, from when its turn has come
+# For one answer, from when its turn has come: less than the guard's 10, so that it is this sentence that one reads.
+SECONDS = 9.0
 TOP = 5
 
 # More threads than cores: those that have decoded their photo wait together, and share one pass of the network.
@@ -66,10 +68,11 @@ class Answering:
 
     Args:
         predictor: The one model; nothing else is ever loaded.
-        uploads: The folder of uploaded files; each is deleted when its question has been answered, or has failed.
+        uploads: The folder of uploaded files; each is deleted when as many questions as uploads of it have ended.
         examples: The contents of the owner's example photos.
         seconds: That an answer may take.
-        forget: Told of each upload that is gone.
+        arrived: How often each file was uploaded since it was last gone: gradio calls the same photo of two visitors
+            the same when it has the same name.
     """
 
     def __init__(
@@ -79,11 +82,11 @@ class Answering:
         examples: Sequence[bytes] = (),
         *,
         seconds: float = SECONDS,
-        forget: Callable[[str], None] | None = None,
+        arrived: collections.Counter[str] | None = None,
     ) -> None:
         self.counts = Counts()
         self._predictor, self._uploads, self._examples = predictor, uploads.resolve(), list(examples)
-        self._seconds, self._forget = seconds, forget
+        self._seconds, self._arrived = seconds, collections.Counter() if arrived is None else arrived
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="demo answers")
         self._maps = ThreadPoolExecutor(1, thread_name_prefix="demo maps")
         self._maps_waiting = 0
@@ -174,12 +177,14 @@ class Answering:
         return content
 
     def _delete(self, photo: Path) -> None:
+        self._arrived[str(photo)] -= 1
+        if self._arrived[str(photo)] > 0:
+            return  # somebody else's too, who is still to ask
+        del self._arrived[str(photo)]
         # Where it cannot be deleted now (Windows, while a thread that came too late reads it), the sweep takes it.
         with contextlib.suppress(OSError):
             photo.unlink(missing_ok=True)
             photo.parent.rmdir()
-        if self._forget is not None:
-            self._forget(str(photo))
 
 
 def asked(data: Any, uploads: Path, examples: int) -> Question:
@@ -223,13 +228,16 @@ def said_of(one: Prediction) -> dict[str, Any]:
     }
 
 
-def sweep(uploads: Path, older_than_seconds: float, now: float) -> int:
+def sweep(
+    uploads: Path, older_than_seconds: float, now: float, arrived: collections.Counter[str] | None = None
+) -> int:
     """Deletes uploads that nobody asked about, and returns how many.
 
     Args:
         uploads: The folder, which is the demo's own.
         older_than_seconds: Younger ones may still be asked about.
         now: Unix time.
+        arrived: How often each was uploaded; those that are gone are forgotten there.
     """
     gone = 0
     for path in sorted(uploads.rglob("*"), reverse=True):  # files before the folders they are in
@@ -241,4 +249,6 @@ def sweep(uploads: Path, older_than_seconds: float, now: float) -> int:
             else:
                 path.unlink()
                 gone += 1
+                if arrived is not None:
+                    arrived.pop(str(path), None)
     return gone

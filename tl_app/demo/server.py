@@ -6,6 +6,7 @@ Knows a page and rules; nothing of runs, networks or photos.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import dataclasses
 import os
@@ -52,6 +53,7 @@ class Server:
         listener: Bound, of :func:`free_socket`.
         counts: Of questions; read only.
         say: Told whenever the status has changed.
+        arrived: How often each upload came; those that are swept are forgotten there.
     """
 
     def __init__(
@@ -62,9 +64,10 @@ class Server:
         listener: socket.socket,
         counts: Counts,
         say: Say,
+        arrived: collections.Counter[str] | None = None,
     ) -> None:
         self._settings, self._uploads, self._counts, self._say = settings, uploads, counts, say
-        self._socket = listener
+        self._socket, self._arrived = listener, arrived
         port = self._socket.getsockname()[1]
         self._status = Status(local=f"http://{HOST}:{port}/", sharing=settings.share)
         self._port = port
@@ -119,7 +122,7 @@ class Server:
             if time.monotonic() - swept >= _SWEEP_SECONDS:
                 swept = time.monotonic()
                 # In this thread, as gradio makes an upload's folder and puts the file into it in one go here.
-                sweep(self._uploads, _KEPT_SECONDS, time.time())
+                sweep(self._uploads, _KEPT_SECONDS, time.time(), self._arrived)
 
     def _share(self) -> None:
         try:
@@ -177,8 +180,21 @@ def application(demo: gr.Blocks, lifespan: Callable[[fastapi.FastAPI], Any]) -> 
         mcp_server=False,
         favicon_path=str(look.icon()),
         theme=look.theme(),
+        app_kwargs={"exception_handlers": {KeyError: _no_such_event}},
         css_paths=[look.style_sheet(), look.style_sheet().with_name("demo.css")],
     )
+
+
+async def _no_such_event(request: fastapi.Request, error: Exception) -> fastapi.Response:
+    """Gradio looks up an event's number unchecked; a made-up one is no error of ours, to be shown in the terminal.
+
+    Raises:
+        Exception: It was something else.
+    """
+    number = (error.args or ("",))[0]
+    if not (request.url.path.endswith("/queue/join") and isinstance(number, int)):
+        raise error
+    return fastapi.responses.JSONResponse({"detail": "The page does not ask this."}, 404)
 
 
 def free_socket(port: int) -> socket.socket:

@@ -38,6 +38,11 @@ class Asked:
         return int(said) if said.isdecimal() and len(said) < 20 else -1
 
     @property
+    def encrypted(self) -> bool:
+        """Whether a proxy took the request over https; nothing is allowed by it, cookies are only kept closer."""
+        return self.headers.get("x-forwarded-proto") == "https"
+
+    @property
     def navigates(self) -> bool:
         """Whether a browser's address bar asks, not a page."""
         return self.method in ("GET", "HEAD") and self.headers.get("sec-fetch-mode") in (None, "navigate")

@@ -6,6 +6,7 @@ import functools
 import html
 import math
 import string
+from dataclasses import dataclass
 
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
@@ -51,12 +52,29 @@ def login_page(said: Refusal | None = None) -> Response:
     return HTMLResponse(page, said.status if said else 200, headers)
 
 
-def moved(place: str, cookie: str = "", value: str = "", seconds: int | None = None) -> Response:
-    """On to another address, with a cookie that scripts cannot read and other sites cannot send."""
+@dataclass(frozen=True)
+class Cookie:
+    """One that scripts cannot read and other sites cannot send.
+
+    Attributes:
+        name: Of the cookie.
+        value: Its text.
+        seconds: That it is kept; None for as long as the browser is open.
+    """
+
+    name: str
+    value: str
+    seconds: int | None = None
+
+
+def moved(place: str, *cookies: Cookie, encrypted: bool = False) -> Response:
+    """On to another address, with cookies that an ``encrypted`` connection keeps to itself."""
     response = RedirectResponse(place, 303, _HEADERS)
-    if cookie:
+    for cookie in cookies:
         # Lax, not strict: with strict the page would stay shut when its link is opened from a mail or a chat.
-        response.set_cookie(cookie, value, max_age=seconds, httponly=True, samesite="lax")
+        response.set_cookie(
+            cookie.name, cookie.value, max_age=cookie.seconds, secure=encrypted, httponly=True, samesite="lax"
+        )
     return response
 
 

@@ -16,12 +16,13 @@ from urllib.parse import parse_qs, parse_qsl, urlencode
 from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartException
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tl_app.serving import doors, rules
 from tl_app.serving.asked import Asked, asked_by, same
 from tl_app.serving.bodies import Body, Refusal, too_large, upload_body
 from tl_app.serving.buckets import Buckets
+from tl_app.serving.doors import Cookie
 from tl_app.serving.logins import Logins
 from tl_app.serving.replies import BUSY, Incoming, Reply, say
 from tl_app.serving.room import Room
@@ -29,6 +30,7 @@ from tl_app.serving.rules import Rules
 from tl_app.serving.turns import Count, Streams, Turns
 
 _COOKIE_SECONDS = 7 * 24 * 3600  # of a token's cookie, which is of use for as long as the app runs
+_DEVICE_SECONDS = 90 * 24 * 3600  # of use for as long as the app runs, too
 _LOGIN_BYTES = 4000
 _BODY_SECONDS, _TURN_SECONDS, _LOGIN_SECONDS = 30.0, 60.0, 10.0
 _LOGINS, _REFUSALS = 64, 64  # that are read at a time, before anybody is known
@@ -180,7 +182,8 @@ class Guard:
         shown = [value for name, value in pairs if name == "token"]
         if asked.method == "GET" and asked.path == "/" and shown and same(shown[0], self._rules.token):
             rest = urlencode([pair for pair in pairs if pair[0] != "token"])
-            return doors.moved(f"./?{rest}".rstrip("?"), self._rules.cookie, self._opened, _COOKIE_SECONDS)
+            opened = Cookie(self._rules.cookie, self._opened, _COOKIE_SECONDS)
+            return doors.moved(f"./?{rest}".rstrip("?"), opened, encrypted=asked.encrypted)
         if same(asked.cookies.get(self._rules.cookie, ""), self._opened):
             return None
         if same(asked.headers.get("authorization", ""), f"Bearer {self._rules.token}"):
@@ -201,13 +204,16 @@ class Guard:
                 return body.refusal or Refusal(400, "The login was cut off.")
         given = parse_qs(content.decode("utf-8", "replace"))
         user, password = (given.get(name, [""])[0] for name in ("user", "password"))
-        session, wait = await run_in_threadpool(self._logins.log_in, user.strip(), password)
+        user = user.strip()
+        device = asked.cookies.get(self._rules.device_cookie, "")
+        session, wait = await run_in_threadpool(self._logins.log_in, user, password, device)
         if wait:
             text = f"Too many tries. Please wait {wait:.0f} seconds and try again."
             return doors.login_page(Refusal(429, text, wait))
         if not session:
             return doors.login_page(Refusal(401, "User or password is wrong."))
-        return doors.moved("./", self._rules.cookie, session)
+        known = Cookie(self._rules.device_cookie, self._logins.device_of(user, device), _DEVICE_SECONDS)
+        return doors.moved("./", Cookie(self._rules.cookie, session), known, encrypted=asked.encrypted)
 
     def _too_often(self, asked: Asked) -> Refusal | None:
         asks = asked.method == "POST" and not rules.SMALL.fullmatch(asked.path)
@@ -292,16 +298,23 @@ class Guard:
         return reply.refusal
 
     async def _stream(self, asked: Asked, scope: Scope, receive: Receive, reply: Reply) -> Refusal | None:
+        gone = False
+
+        async def heard() -> Message:
+            nonlocal gone
+            message = await receive()
+            gone = gone or message["type"] == "http.disconnect"
+            return message
+
         try:
             async with asyncio.timeout(self._rules.stream_seconds) as limit:
                 with self._streams.one(self._session(asked), limit) as has_place:
                     if not has_place:
                         return _STREAMS
-                    await self._app(scope, receive, reply.send)
-        except (
-            Exception
-        ):  # gradio's own tidying after an end may fail over what another stream has tidied already
-            if not limit.expired():
+                    await self._app(scope, heard, reply.send)
+        except Exception:
+            # After its end gradio's own tidying fails over what another stream of the same page has tidied already.
+            if not (gone or limit.expired()):
                 raise
             await reply.end()
             return BUSY
@@ -334,7 +347,7 @@ class Guard:
         if asked.method != "GET" or asked.path != "/" or self._session(asked):
             return ""
         name = secrets.token_urlsafe(16)
-        secure = "; Secure" if asked.headers.get("x-forwarded-proto") == "https" else ""
+        secure = "; Secure" if asked.encrypted else ""
         value = f"{name}.{self._signed(name)}"
         return f"{self._rules.cookie}={value}; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax{secure}"
 

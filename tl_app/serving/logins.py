@@ -72,19 +72,29 @@ class Logins:
         self._kept, self._clock = dict(logins), clock
         self._nobody = hashed(secrets.token_urlsafe())  # compared with when there is no such user
         self._lock, self._hashing = threading.Lock(), threading.Semaphore(2)
-        self._tries: dict[str, collections.deque[float]] = {}
+        self._secret = secrets.token_bytes(32)  # signs what known browsers show; gone with the process
+        self._tries: dict[tuple[str, str], collections.deque[float]] = {}  # by user and known browser
         self._all_tries: collections.deque[float] = collections.deque()
         self._sessions: collections.OrderedDict[bytes, tuple[str, float]] = collections.OrderedDict()
 
-    def log_in(self, user: str, password: str) -> tuple[str, float]:
+    def log_in(self, user: str, password: str, device: str = "") -> tuple[str, float]:
         """Tries a password; takes about a quarter of a second.
+
+        Whoever guesses at a user's password uses up the tries of browsers that nobody knows, not those of the user's
+        own (the device cookies of OWASP's "Slow Down Online Guessing Attacks with Device Cookies").
+
+        Args:
+            user: Who it is said to be.
+            password: As it was typed.
+            device: What the browser was given when this user had logged in there, see :meth:`device_of`.
 
         Returns:
             The new session's secret, empty when the password is wrong; and the seconds to wait when there were too
             many tries, of this user or of all, and this one was not looked at.
         """
         user = user[:200]
-        wait = self._count(user)
+        browser = self._known(user, device)
+        wait = self._count(user, browser)
         if wait:
             return "", wait
         with self._hashing:
@@ -93,7 +103,7 @@ class Logins:
             return "", 0.0
         session = secrets.token_urlsafe(32)  # 256 bit
         with self._lock:
-            self._tries.pop(user, None)
+            self._tries.pop((user, browser), None)
             self._sessions[_digest(session)] = (user, self._clock() + _SESSION_SECONDS)
             while len(self._sessions) > _SESSIONS:
                 self._sessions.popitem(last=False)
@@ -105,22 +115,41 @@ class Logins:
             user, ends = self._sessions.get(_digest(session), ("", 0.0))
             return user if self._clock() < ends else ""
 
-    def _count(self, user: str) -> float:
+    def device_of(self, user: str, device: str = "") -> str:
+        """What makes a browser known in which a user has just logged in: what it has, or a new one."""
+        user = user[:200]
+        browser = self._known(user, device) or secrets.token_urlsafe(16)
+        return f"{browser}.{self._signed(user, browser)}"
+
+    def _known(self, user: str, device: str) -> str:
+        """The name of a browser in which this user has logged in; empty for others."""
+        browser, _, sign = device.partition(".")
+        right = hmac.compare_digest(
+            sign.encode("utf-8", "surrogatepass"), self._signed(user, browser).encode()
+        )
+        return browser if right else ""
+
+    def _signed(self, user: str, browser: str) -> str:
+        text = f"{browser}.{user}".encode("utf-8", "surrogatepass")  # the browser's name has no dot
+        return hmac.new(self._secret, text, "sha256").hexdigest()
+
+    def _count(self, user: str, browser: str) -> float:
         """Counts a try before it is looked at, so that many at once are no way around; seconds to wait."""
         with self._lock:
             now = self._clock()
             for name in [name for name, times in self._tries.items() if times[-1] <= now - TRIES_SECONDS]:
                 del self._tries[name]
-            own = self._tries.setdefault(user, collections.deque())
-            for times, most in ((own, TRIES), (self._all_tries, _TRIES_OF_ALL)):
+            own = self._tries.setdefault((user, browser), collections.deque())
+            of_all = collections.deque[float]() if browser else self._all_tries
+            for times, most in ((own, TRIES), (of_all, _TRIES_OF_ALL)):
                 while times and times[0] <= now - TRIES_SECONDS:
                     times.popleft()
                 if len(times) >= most:
                     if not own:
-                        del self._tries[user]
+                        del self._tries[user, browser]
                     return times[0] + TRIES_SECONDS - now
             own.append(now)
-            self._all_tries.append(now)
+            of_all.append(now)
             return 0.0
 
 

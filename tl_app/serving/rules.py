@@ -129,6 +129,11 @@ class Rules:
         """The name of the cookie that stands for a token, a login, or a visit."""
         return f"tl-app-{self.port}"
 
+    @property
+    def device_cookie(self) -> str:
+        """The name of the cookie by which a browser is known that has logged in before."""
+        return f"tl-app-{self.port}-known"
+
 
 def local(port: int, *, token: str | None = None, hosts: Iterable[str] = (), **more: object) -> Rules:
     """For the browser of whoever started the app: a token, and no other name than this machine's.
