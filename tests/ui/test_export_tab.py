@@ -193,15 +193,18 @@ def test_only_the_button_sends_to_the_hub_and_the_token_is_not_kept(
 ) -> None:
     sent: list[Any] = []
 
-    def push(exports: Path, kind: str, repository: str, **rest: Any) -> Pushed:
-        sent.append((exports, kind, repository, rest))
-        return Pushed(kind, repository, "https://hub/me/<it>", ("README.md", "model.safetensors"))
+    def push(info: RunInfo, kind: str, repository: str, **rest: Any) -> Pushed:
+        sent.append((info.name, kind, repository, rest))
+        return Pushed(
+            kind, repository, "https://hub/me/<it>", ("README.md", "model.safetensors"), "Not <sure>."
+        )
 
-    monkeypatch.setattr(hub, "push", push)
+    monkeypatch.setattr(hub, "push_run", push)
     card = hub_card.Acts(acts.work)
     said, token = card.push(run.name, "model", " me/it ", True, "hf_secret")
-    assert sent == [(run.path / FOLDER, "model", "me/it", {"private": True, "token": "hf_secret"})]
+    assert sent == [(run.name, "model", "me/it", {"private": True, "token": "hf_secret"})]
     assert token == "" and "2 files" in said and "&lt;it&gt;" in said and "hf_secret" not in said
+    assert "Not &lt;sure&gt;." in said
     with pytest.raises(gr.Error, match="no name for the repository"):
         card.push(run.name, "model", " ", True, "")
     with pytest.raises(gr.Error, match="No run is chosen"):
