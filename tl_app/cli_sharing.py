@@ -39,6 +39,8 @@ def push(
 
     def show(sent: dict[str, Any]) -> None:
         print(f"Sent {len(sent['files'])} files: {sent['url']}")
+        if sent["note"]:
+            print(sent["note"])
 
     printed(json, work, show)
 

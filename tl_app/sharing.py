@@ -31,14 +31,15 @@ def push(
     Args:
         run: Its name in ``runs_dir``, or its path.
         to_model: ``USER/NAME`` of a model, made of the safetensors export, and the ONNX file where there is one.
-        to_space: ``USER/NAME`` of a Space, made of the bundle. It shows the bundle's example photos.
+        to_space: ``USER/NAME`` of a Space, made of the bundle.
         private: Whether it is for its owner alone; a repository that is public already is then refused.
         token: For this once, with write access; None for that of ``hf auth login`` or ``HF_TOKEN``. It is not kept.
         endpoint: Of another Hub; None for the usual one.
         runs_dir: None for the user's own folder.
 
     Raises:
-        UserError: There is no such run or export, the Hub refuses the token, or it cannot be reached.
+        UserError: There is no such run or export, the export is of an earlier model, the Hub refuses the token, or it
+            cannot be reached.
     """
     from tl_app.export import hub
 
@@ -47,7 +48,7 @@ def push(
     info = runs.open_run(run, resources.runs_dir(runs_dir))
     kind = hub.MODEL if to_model is not None else hub.SPACE
     where = to_model or to_space or ""
-    return hub.push(info.path / "exports", kind, where, private=private, token=token, endpoint=endpoint)
+    return hub.push_run(info, kind, where, private=private, token=token, endpoint=endpoint)
 
 
 def read_export(path: str | Path, *, device: str = "auto") -> ReadExport:

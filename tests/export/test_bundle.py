@@ -12,8 +12,9 @@ import yaml
 from PIL import Image
 
 from tests.export import small_onnx
+from tl_app import cards, resources
 from tl_app.data.decode import open_pixels
-from tl_app.errors import PhotoError, ResourceError, UsageError
+from tl_app.errors import ResourceError
 from tl_app.export import bundle
 from tl_app.export.answering import OnnxPredictor
 from tl_app.export.formats import chosen
@@ -118,9 +119,13 @@ def test_many_photos_make_a_table_that_no_spreadsheet_runs(folder: Path, tmp_pat
     assert lines[0] == "file,class,confidence,remark" and lines[1].startswith("'=cmd.png,blue,")
 
 
+def test_doubt_is_said_in_the_same_words_everywhere():
+    assets = resources.assets_dir() / "export"
+    assert f'NOT_SURE = "{cards.NOT_SURE}"' in (assets / "bundle" / "app.py").read_text("utf-8")
+    assert f">{cards.NOT_SURE}</p>" in (assets / "page.html").read_text("utf-8")
+
+
 def test_its_page_has_no_api_and_a_short_queue(folder: Path):
-    (folder / "examples").mkdir()
-    Image.new("RGB", (20, 20)).save(folder / "examples" / "01.jpg")
     visible, waiting = ask(folder, "page")["answers"]
     assert set(visible) <= {"private", "undocumented"} and waiting == 32
 
@@ -162,24 +167,11 @@ def test_bundle_and_page_are_formats_made_of_the_onnx_export(tmp_path: Path):
         rows[0].write(run, tmp_path / "another")
 
 
-def test_examples_are_made_anew_without_what_a_camera_wrote(tmp_path: Path):
-    model = small_onnx.write(tmp_path / "model.onnx")
-    exif = Image.Exif()
-    exif.get_ifd(0x8825)[1] = "N"  # where it was taken
-    exif[0x0112] = 6
-    Image.new("RGB", (3000, 2000), "red").save(tmp_path / "secret place.jpg", exif=exif)
-    made = bundle.write_bundle(model, tmp_path / "bundle", [tmp_path / "secret place.jpg"])
-    (example,) = (made / "examples").iterdir()
-    with Image.open(example) as photo:
-        assert photo.size == (683, 1024) and not photo.getexif()
-    with pytest.raises(UsageError, match="13 example photos"):
-        bundle.write_bundle(model, tmp_path / "bundle", [tmp_path / "secret place.jpg"] * 13)
-
-
-def test_it_is_replaced_whole_or_not_at_all(folder: Path, tmp_path: Path):
+def test_it_is_replaced_whole_or_not_at_all(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (folder / "old.txt").write_text("old")
-    with pytest.raises(PhotoError):
-        bundle.write_bundle(tmp_path / "model.onnx", folder, [tmp_path / "nothing.jpg"])
+    with monkeypatch.context() as patch, pytest.raises(TypeError):
+        patch.setattr(bundle, "readme", None)  # half way
+        bundle.write_bundle(tmp_path / "model.onnx", folder)
     assert (folder / "old.txt").is_file()
     bundle.write_bundle(tmp_path / "model.onnx", folder)
     assert not (folder / "old.txt").exists() and (folder / "app.py").is_file()

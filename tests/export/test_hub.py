@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tl_app import cli
 from tl_app.errors import ResourceError, UsageError
 from tl_app.export import hub
 from tl_app.export.bundle import write_bundle
+from tl_app.export.kept import ExportResult, keep_export
 
 TOKEN = "hf_" + "S3cretS3cretS3cretS3cret"  # of the shape that real ones have
 
@@ -31,10 +33,8 @@ class Stub:
     url: str = ""
     status: int = 200
     public: bool = False  # whether the repository is there already, and for everyone
-    there: list[str] = field(default_factory=list)
     created: list[dict[str, Any]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
-    deleted: list[str] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
 
 
@@ -47,10 +47,6 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
             pass
 
         def do_GET(self) -> None:
-            if "/tree/" in self.path:
-                return self.answer(
-                    [{"type": "file", "path": name, "size": 1, "oid": "0"} for name in state.there]
-                )
             if not state.public and not state.created:
                 return self.answer({"error": "Repository not found"}, 404)
             return self.answer({"id": "ann/bees", "private": not state.public})
@@ -73,8 +69,6 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
                 for line in map(json.loads, body.decode().splitlines()):
                     if line["key"] == "file":
                         state.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-                    if line["key"] == "deletedFile":
-                        state.deleted.append(line["value"]["path"])
                 return self.answer({"commitUrl": f"{state.url}/ann/bees/commit/0", "commitOid": "0" * 40})
             return self.answer({})
 
@@ -130,13 +124,40 @@ def test_a_model_arrives_with_its_files(stub: Stub, run: Path):
     assert stub.tokens == {f"Bearer {TOKEN}"}
 
 
-def test_a_space_arrives_and_old_examples_leave(stub: Stub, run: Path):
-    stub.there = ["examples/01.jpg", "README.md", "notes.txt"]
+def test_a_space_arrives(stub: Stub, run: Path):
     sent = hub.push(run / "exports", "space", "ann/bees", token=TOKEN, endpoint=stub.url)
     assert set(stub.files) == {"README.md", "app.py", "model.onnx", "requirements.txt"}
     assert stub.created[0]["type"] == "space" and stub.created[0]["sdk"] == "gradio"
     assert stub.created[0]["visibility"] == "public" and sent.url == f"{stub.url}/spaces/ann/bees"
-    assert stub.deleted == ["examples/01.jpg"], "a photo that is no example any more must not stay public"
+
+
+def test_old_exports_stay_and_unchecked_ones_are_named(
+    stub: Stub, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    info = SimpleNamespace(path=run)
+    monkeypatch.setattr("tl_app.runs.open_run", lambda name, folder: info)
+    monkeypatch.setattr("tl_app.engine.checkpoints.model_id", lambda folder: "second")
+    monkeypatch.setenv("HF_ENDPOINT", stub.url)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+
+    def keep(kind: str, file: str, model: str, passed: bool | None) -> None:
+        path = run / "exports" / file
+        keep_export(path.parent, kind, ExportResult(kind, kind, str(path), model, "now", 1, passed))
+
+    keep("onnx", "model.onnx", "first", True)
+    keep("safetensors", "safetensors", "first", True)
+    with pytest.raises(UsageError, match="better model .*: onnx, safetensors.*--to onnx --to safetensors`"):
+        tl_app.push("bees", to_model="ann/bees")
+    keep("safetensors", "safetensors", "second", True)
+    with pytest.raises(UsageError, match="--to onnx`"):
+        tl_app.push("bees", to_model="ann/bees")
+    assert stub.files == {} and stub.created == []
+    assert tl_app.push("bees", to_space="ann/bees").note.endswith("sent: bundle."), "none of its own is old"
+    keep("onnx", "model.onnx", "second", None)
+    assert cli.run(["push", "bees", "--to-model", "ann/bees"]) == 0
+    assert "Not checked on photos before it was sent: model.onnx." in capsys.readouterr().out
+    keep("onnx", "model.onnx", "second", True)
+    assert tl_app.push("bees", to_model="ann/bees").note == ""
 
 
 def test_private_does_not_end_in_public(stub: Stub, run: Path):

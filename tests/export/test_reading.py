@@ -320,14 +320,23 @@ def test_a_network_that_does_not_fit_its_description_is_refused(tmp_path: Path):
 
 def test_what_is_no_export_is_refused(tmp_path: Path, red: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "empty").mkdir()
-    names = ("weights.pt", "net.pkl", "model.safetensors", "page.html", "broken.onnx", "broken.zip")
+    names = (
+        "weights.pt",
+        "net.pkl",
+        "model.safetensors",
+        "page.html",
+        "model.pt2",
+        "broken.onnx",
+        "broken.zip",
+    )
     for name in names:
         (tmp_path / name).write_bytes(b"\x80\x04cos\nsystem\n")
     for name, said in {
         "weights.pt": "may hold a program",
         "net.pkl": "may hold a program",
         "model.safetensors": "weights alone",
-        "page.html": "is no exported model",
+        "page.html": r"a page for browsers.*\.onnx files of tl-app.*take the run's ONNX export",
+        "model.pt2": r"may hold a program.*\.onnx files of tl-app.*Ask for an ONNX",
         "broken.onnx": "is no ONNX file",
         "broken.zip": "is no exported model",
         "red.png": "is no exported model",

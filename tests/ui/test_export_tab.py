@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+import os
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -9,12 +12,15 @@ import gradio as gr
 import pytest
 
 from tests.export.conftest import odd_photos, odd_photos_once, quick, run
+from tl_app.engine import background
 from tl_app.errors import UsageError
-from tl_app.export import formats, hub
+from tl_app.export import exporting, formats, hub
 from tl_app.export.hub import Pushed
-from tl_app.export.kept import FOLDER, ExportResult
+from tl_app.export.kept import FOLDER, ExportResult, keep_export
 from tl_app.runs import RunInfo
-from tl_app.ui import export_tab, form, hub_card, settings, smaller_card
+from tl_app.ui import downloads, export_tab, form, hub_card, settings, smaller_card
+from tl_app.ui.aside import Standing
+from tl_app.ui.exporter import Wanted
 from tl_app.ui.workspace import Workspace
 
 __all__ = ["odd_photos", "odd_photos_once", "quick", "run"]  # fixtures
@@ -51,12 +57,14 @@ def test_a_run_is_exported_checked_and_downloaded(acts: export_tab.Acts, run: Ru
     ended = _ended(acts, run.name)
     photos = len(list((run.path / "manifest.csv").read_text().splitlines())) - 1
     assert ended["status"] == "" and "✓ answers as the run does" in ended["table"] and photos == 20
-    assert ended["file"]["value"] == "onnx" and ended["files"]["visible"]
-    file = Path(ended["download"]["value"])
+    assert ended["file"]["value"] is None and ended["files"]["visible"], (
+        "45 MB are copied when they are asked for"
+    )
+    chosen = acts.ready(run.name, "onnx")
+    file = Path(chosen["value"])
     assert file.read_bytes() == (run.path / FOLDER / "model.onnx").read_bytes()
-    assert ended["download"]["label"].startswith(f"Download {run.name}-model.onnx (")
+    assert chosen["label"].startswith(f"Download {run.name}-model.onnx (")
     assert acts.tick(ended["seen"], run.name) == gr.skip() and acts.tick(-1, run.name) != gr.skip()
-    assert acts.ready(run.name, "onnx")["value"] == str(file)
     with pytest.raises(gr.Error, match="That export is gone"):
         acts.ready(run.name, "torch")
 
@@ -96,20 +104,107 @@ def test_a_folder_is_downloaded_as_a_zip(acts: export_tab.Acts, run: RunInfo, tm
     assert zipfile.ZipFile(file).read("safetensors/config.json") == b"{}"
 
 
+def test_every_version_of_every_run_has_a_download_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "page"))
+    files = []
+    for name in ("a b", "a-b", "a+b", "a@b"):
+        source = tmp_path / name / "model.onnx"
+        source.parent.mkdir()
+        source.write_text(name)
+        files.append(Path(downloads.copied("exports", f"{name}-model.onnx", source)))
+    assert [file.read_text() for file in files] == ["a b", "a-b", "a+b", "a@b"]
+    assert {file.name for file in files} == {"a-b-model.onnx"}
+    source, first = tmp_path / "a b" / "model.onnx", files[0]
+    inode = first.stat().st_ino
+    assert downloads.copied("exports", "a b-model.onnx", source) == str(first)
+    assert first.stat().st_ino == inode, "it is not written again"
+    with first.open() as streaming:
+        source.write_text("new")
+        newer = Path(downloads.copied("exports", "a b-model.onnx", source))
+        assert newer.read_text() == "new" and streaming.read() == "a b"
+    assert not list((tmp_path / "page").rglob("*.tmp*"))
+    os.utime(files[1], (0, 0))
+    downloads.made("exports", "another.txt", "text")
+    assert not files[1].exists() and files[2].exists()
+
+
+def test_nothing_large_and_no_folder_is_copied_before_it_is_chosen(
+    acts: export_tab.Acts, run: RunInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run.path / FOLDER / "safetensors"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    keep_export(folder.parent, "safetensors", ExportResult("safetensors", "s", str(folder), "m", "now", 2))
+    shown = _shown(acts.draw(run.name))
+    assert shown["file"]["value"] is None and shown["download"]["value"] is None
+    assert shown["download"]["label"] == "Choose what to download" and not shown["download"]["interactive"]
+    assert not (tmp_path / "page").exists()
+    assert acts.ready(run.name, "safetensors")["label"].startswith("Download odd-safetensors.zip (")
+    file = folder.parent / "model.onnx"
+    file.write_bytes(b"model")
+    keep_export(folder.parent, "onnx", ExportResult("onnx", "o", str(file), "m", "now", 5))
+    assert _shown(acts.draw(run.name))["file"]["value"] == "onnx"
+    monkeypatch.setattr(downloads, "_QUICK_BYTES", 5)
+    assert _shown(acts.draw(run.name))["file"]["value"] is None
+
+
+def test_a_status_belongs_to_one_run_and_is_said_once(acts: export_tab.Acts, run: RunInfo) -> None:
+    exporter = acts.work.exporter
+    other = Wanted(dataclasses.replace(run, path=run.path.parent / "zw"), ["onnx"])
+    exporter.plan, exporter.standing = other, Standing(activity="checking ONNX", done=3, total=9)
+    status = _shown(acts.draw(run.name))["status"]
+    assert "Run &#x27;zw&#x27; is being exported" in status and "Checking" not in status
+    exporter.standing = Standing("failed", "It went wrong.")
+    assert "went wrong" not in _shown(acts.draw(run.name))["status"]
+    exporter.plan = Wanted(run, ["onnx"])
+    assert "went wrong" in _shown(acts.draw(run.name))["status"]
+    (run.path / FOLDER).mkdir()
+    refused = ExportResult("onnx", "ONNX", "", "m", "now", error="It went wrong.")
+    keep_export(run.path / FOLDER, "onnx refused", refused)
+    shown = _shown(acts.draw(run.name))
+    assert "went wrong" not in shown["status"] and shown["table"].count("went wrong") == 1
+
+
+def test_stop_is_seen_while_a_format_is_written_and_its_thread_ends(
+    acts: export_tab.Acts, run: RunInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "_HEARTBEAT_SECONDS", 0.02)
+    began, written = threading.Event(), threading.Event()
+
+    def silent(*_: Any) -> None:
+        began.set()
+        assert written.wait(30)
+
+    monkeypatch.setattr(exporting, "original_of", silent)
+    acts.go(run.name, ["onnx"])
+    assert began.wait(60)
+    acts.stop(run.name)
+    threading.Timer(0.2, written.set).start()
+    acts.work.exporter.make_way()
+    assert written.is_set() and not acts.work.exporter.is_under_way
+    assert not [each for each in threading.enumerate() if each.name == "tl-app asking the run"]
+    assert "Exporting was stopped" in _shown(acts.draw(run.name))["status"]
+
+
 def test_only_the_button_sends_to_the_hub_and_the_token_is_not_kept(
     acts: export_tab.Acts, run: RunInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[Any] = []
 
-    def push(exports: Path, kind: str, repository: str, **rest: Any) -> Pushed:
-        sent.append((exports, kind, repository, rest))
-        return Pushed(kind, repository, "https://hub/me/<it>", ("README.md", "model.safetensors"))
+    def push(info: RunInfo, kind: str, repository: str, **rest: Any) -> Pushed:
+        sent.append((info.name, kind, repository, rest))
+        return Pushed(
+            kind, repository, "https://hub/me/<it>", ("README.md", "model.safetensors"), "Not <sure>."
+        )
 
-    monkeypatch.setattr(hub, "push", push)
+    monkeypatch.setattr(hub, "push_run", push)
     card = hub_card.Acts(acts.work)
     said, token = card.push(run.name, "model", " me/it ", True, "hf_secret")
-    assert sent == [(run.path / FOLDER, "model", "me/it", {"private": True, "token": "hf_secret"})]
+    assert sent == [(run.name, "model", "me/it", {"private": True, "token": "hf_secret"})]
     assert token == "" and "2 files" in said and "&lt;it&gt;" in said and "hf_secret" not in said
+    assert "Not &lt;sure&gt;." in said
     with pytest.raises(gr.Error, match="no name for the repository"):
         card.push(run.name, "model", " ", True, "")
     with pytest.raises(gr.Error, match="No run is chosen"):

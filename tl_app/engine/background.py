@@ -11,15 +11,20 @@ import time
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
+from tl_app.errors import Interrupted
 from tl_app.events import Event, Progress
 
 T = TypeVar("T")
 Report = Callable[[int, int], None]
 _INTERVAL_SECONDS = 0.2
+_HEARTBEAT_SECONDS = 1.0  # between events while nothing is reported, so that whoever listens can stop
+_PATIENCE_SECONDS = 60.0  # for work that is given up, until its next report
 
 
 def with_progress(activity: str, unit: str, work: Callable[[Report], T]) -> Generator[Event, None, T]:
-    """Runs ``work(report)`` in a thread and yields its progress about five times a second.
+    """Runs ``work(report)`` in a thread and yields its progress about five times a second, at least once a second.
+
+    When it is closed, the next ``report`` of the work raises :class:`Interrupted`, and closing waits for that.
 
     Args:
         activity: What is going on, for :class:`Progress`.
@@ -29,12 +34,15 @@ def with_progress(activity: str, unit: str, work: Callable[[Report], T]) -> Gene
     Returns:
         What ``work`` returned (use ``yield from``); whatever it raised is raised here.
     """
-    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    events: queue.SimpleQueue[Progress] = queue.SimpleQueue()
     outcome: list[T] = []
     failure: list[BaseException] = []
     last = [0.0]
+    given_up = threading.Event()
 
     def report(done: int, total: int) -> None:
+        if given_up.is_set():
+            raise Interrupted(f"{activity[:1].upper()}{activity[1:]} was stopped.")
         now = time.monotonic()
         if done == total or now - last[0] >= _INTERVAL_SECONDS:
             last[0] = now
@@ -48,14 +56,30 @@ def with_progress(activity: str, unit: str, work: Callable[[Report], T]) -> Gene
 
     thread = threading.Thread(target=run, name=f"tl-app {activity}", daemon=True)
     thread.start()
-    while thread.is_alive() or not events.empty():
-        try:
-            yield events.get(timeout=0.05)
-        except queue.Empty:
-            continue
+    try:
+        yield from _heard(thread, events, Progress(activity, 0, 0, unit))
+    except GeneratorExit:
+        given_up.set()
+        thread.join(_PATIENCE_SECONDS)
+        raise
     if failure:
         raise failure[0]
     return outcome[0]
+
+
+def _heard(
+    thread: threading.Thread, events: queue.SimpleQueue[Progress], latest: Progress
+) -> Generator[Event, None, None]:
+    """What the thread says until it ends; what it said last again when it is silent for long."""
+    said = time.monotonic()
+    while thread.is_alive() or not events.empty():
+        try:
+            latest = events.get(timeout=0.05)
+        except queue.Empty:
+            if time.monotonic() - said < _HEARTBEAT_SECONDS:
+                continue
+        said = time.monotonic()
+        yield latest
 
 
 def to_the_end(steps: Generator[Event, None, T], listener: Callable[[Event], None] | None) -> T:

@@ -10,19 +10,16 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 from tl_app import resources, words
-from tl_app.data.decode import thumbnail
-from tl_app.errors import ResourceError, UsageError
+from tl_app.errors import ResourceError
 from tl_app.export.described import Described, figures
 from tl_app.export.guarded import read_onnx
 from tl_app.export.templates import filled
 
-MOST_EXAMPLES = 12
-_EXAMPLE_SIDE = 1024  # pixels
 _MARKUP = "\\`*_{}[]()<>#|$~"
 _NOT_SURE = "It says “not sure” of answers below {share} confidence: those are wrong more often."
 _NEVER_SURE = (
@@ -31,25 +28,20 @@ _NEVER_SURE = (
 _UNKNOWN = "It was not measured from which confidence on its answers can be relied on."
 
 
-def write_bundle(model: Path, folder: Path, examples: Sequence[Path] = ()) -> Path:
+def write_bundle(model: Path, folder: Path) -> Path:
     """Makes the folder in one step; one that is there already is replaced.
 
     Args:
         model: An ONNX file that tl-app exported.
         folder: To make.
-        examples: Photos to show as examples. They become public with the Space, so they are written anew, smaller and
-            without what a camera writes beside a photo, such as where it was taken.
 
     Returns:
         ``folder``.
 
     Raises:
-        UsageError: The file is none of ours, or there are too many examples.
-        PhotoError: An example cannot be used.
+        UsageError: The file is none of ours.
         ResourceError: The folder cannot be written.
     """
-    if len(examples) > MOST_EXAMPLES:
-        raise UsageError(f"There are {len(examples)} example photos.", f"Allowed: up to {MOST_EXAMPLES}.")
     about = read_onnx(model).about
     source = resources.assets_dir() / "export" / "bundle"
     with replaced(folder) as made:
@@ -59,10 +51,6 @@ def write_bundle(model: Path, folder: Path, examples: Sequence[Path] = ()) -> Pa
         (made / "README.md").write_text(
             readme(about, (source / "README.md").read_text("utf-8")), encoding="utf-8"
         )
-        if examples:
-            (made / "examples").mkdir()
-        for number, photo in enumerate(examples, 1):
-            thumbnail(photo, _EXAMPLE_SIDE).save(made / "examples" / f"{number:02d}.jpg", quality=92)
     return folder
 
 

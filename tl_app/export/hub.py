@@ -1,20 +1,23 @@
 """Sending exports to the Hugging Face Hub: as a model, or as a Space that runs the bundle.
 
-The token is given to the Hub's client and to nothing else: it is in no file, no log and no message. Knows folders of
-exports, not runs.
+The token is given to the Hub's client and to nothing else: it is in no file, no log and no message. Knows runs by
+their table of exports alone.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tl_app.errors import ResourceError, UsageError, UserError
+from tl_app.export.kept import FOLDER, ExportResult, read_exports
+from tl_app.runs import RunInfo
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -34,12 +37,54 @@ class Pushed:
         repository: ``USER/NAME``.
         url: Where it is.
         files: Their names there.
+        note: What to know of them; empty when all were checked.
     """
 
     kind: str
     repository: str
     url: str
     files: tuple[str, ...]
+    note: str = ""
+
+
+def push_run(
+    info: RunInfo,
+    kind: str,
+    repository: str,
+    *,
+    private: bool = False,
+    token: str | None = None,
+    endpoint: str | None = None,
+) -> Pushed:
+    """Sends a run's exports to the Hub, as :func:`push` does, when they are copies of its best model.
+
+    Raises:
+        UserError: An export is of an earlier model, or as for :func:`push`.
+    """
+    exports = info.path / FOLDER
+    note = _looked_at(
+        read_exports(info), {path.relative_to(exports).parts[0] for path in files_of(exports, kind).values()}
+    )
+    sent = push(exports, kind, repository, private=private, token=token, endpoint=endpoint)
+    return dataclasses.replace(sent, note=note)
+
+
+def _looked_at(rows: Sequence[ExportResult], names: set[str]) -> str:
+    """What to know of the exports of these names; those that the table does not have were not checked either.
+
+    Raises:
+        UsageError: One is of an earlier model of the run.
+    """
+    found = {Path(row.file).name: row for row in rows if not row.error and Path(row.file).name in names}
+    old = [row.format for row in found.values() if row.stale]
+    if old:
+        raise UsageError(
+            f"The run has a better model than its exports: {', '.join(old)}.",
+            "Sent are exports of a run's best model.",
+            f"Export them again: `tl-app export RUN --to {' --to '.join(old)}`.",
+        )
+    unchecked = sorted(name for name in names if name not in found or found[name].passed is None)
+    return f"Not checked on photos before it was sent: {', '.join(unchecked)}." if unchecked else ""
 
 
 def push(
@@ -69,14 +114,12 @@ def push(
     files = files_of(exports, kind)
     token = (token or "").strip() or None
     with _said_plainly(repository, token):
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+        from huggingface_hub import CommitOperationAdd
 
         api = _client(token, endpoint)
         _make_or_check(api, kind, repository, private)
-        gone = _gone(api.list_repo_files(repository, repo_type=kind), files)
         added = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
-        removed = [CommitOperationDelete(name) for name in gone]
-        api.create_commit(repository, [*added, *removed], repo_type=kind, commit_message="Sent from tl-app")
+        api.create_commit(repository, added, repo_type=kind, commit_message="Sent from tl-app")
         url = f"{api.endpoint}/{'spaces/' if kind == SPACE else ''}{repository}"
         return Pushed(kind, repository, url, tuple(sorted(files)))
 
@@ -95,11 +138,6 @@ def _make_or_check(api: HfApi, kind: str, repository: str, private: bool) -> Non
             f"{repository} is there already, and everyone can see it.",
             remedy="Make it private on the Hub first, or choose another name.",
         )
-
-
-def _gone(there: Iterable[str], files: Mapping[str, Path]) -> list[str]:
-    """Example photos of an earlier bundle: what its owner no longer shows must not stay public."""
-    return [name for name in there if name.startswith("examples/") and name not in files]
 
 
 def files_of(exports: Path, kind: str) -> dict[str, Path]:

@@ -101,6 +101,12 @@ def _read_file(path: Path, kind: str = ONNX) -> ReadExport:
         raise UsageError(
             f"{path.name} holds weights alone, and not whose they are.", _WANTED, "Name the folder it is in."
         )
+    if suffix in (".html", ".htm"):
+        raise UsageError(
+            f"{path.name} is a page for browsers, and is not read back.",
+            _WANTED,
+            "Open it in a browser, or take the run's ONNX export.",
+        )
     if suffix != ".onnx":
         raise UsageError(f"{path.name} is no exported model.", _WANTED)
     graph = read_onnx(path)

@@ -63,6 +63,7 @@ class Aside(Generic[Plan, Result]):
         so_far: Callable[[Plan], Result | None] = lambda plan: None,
     ) -> None:
         self.standing: Standing[Result] | None = None
+        self.plan: Plan | None = None  # of the work under way, or of the last
         self.version = 0
         self._name, self._steps, self._busy, self._so_far = name, steps, busy, so_far
         self._patience_seconds = patience_seconds
@@ -86,6 +87,7 @@ class Aside(Generic[Plan, Result]):
             if not self._ended.is_set():
                 raise UsageError(self._busy, remedy="Stop it, or wait.")
             self._stopping, self._ended = threading.Event(), threading.Event()
+            self.plan = plan
             self._move(Standing(result=self._so_far(plan)))
         threading.Thread(target=self._run, args=(plan,), name=self._name, daemon=True).start()
 

@@ -36,7 +36,7 @@ _USUAL = ("onnx",)
 
 TITLES = {
     "tl-export-go": "Makes the files that are ticked, and checks each on the run's validation photos.",
-    "tl-export-stop": "Ends before the next file. Files that are done stay.",
+    "tl-export-stop": "Ends within the format under way; what is done stays.",
     "tl-export-download": "Saves the chosen file; a folder comes as a zip.",
     **hub_card.TITLES,
     **smaller_card.TITLES,
@@ -199,19 +199,20 @@ class Acts:
         version, standing, under_way = exporter.version, exporter.standing, exporter.is_under_way
         rows = self._rows(run)
         made = [row for row in rows if not row.error]
-        first = made[0] if made and not under_way else None
+        ready = (row for row in made if downloads.is_quick(Path(row.file)))
+        first = None if under_way else next(ready, None)
         choices = [(f"{row.label} ({words.size(row.size_bytes)})", row.format) for row in made]
         return (
             version,
             gr.Timer(active=under_way),
-            _status(run, standing, bool(rows)),
+            _status(run, exporter.plan, standing, rows),
             gr.update(visible=bool(run)),
             gr.update(interactive=not under_way),
             gr.update(visible=under_way),
             table_of(rows),
             gr.update(visible=bool(made)),
             gr.update(choices=choices, value=first.format if first is not None else None),
-            _download(run, first),
+            _download(run, first, bool(made) and not under_way),
         )
 
     @toasts
@@ -231,27 +232,35 @@ class Acts:
         return read_exports(self.work.open_run(run))
 
 
-def _download(run: str | None, row: ExportResult | None) -> Any:
+def _download(run: str | None, row: ExportResult | None, some: bool = True) -> Any:
     """The button with a file behind it; copied, since gradio serves nothing from the user's folders."""
     if row is None:
-        return gr.update(label="Download", value=None, interactive=False)
-    file = Path(downloads.copied("exports", f"{run}-{Path(row.file).name}", Path(row.file)))
+        label = "Choose what to download" if some else "Download"
+        return gr.update(label=label, value=None, interactive=False)
+    source = Path(row.file)
+    file = Path(downloads.copied("exports", f"{run}-{source.name}", source))
     label = f"Download {file.name} ({words.size(file.stat().st_size)})"
     return gr.update(value=str(file), label=label, interactive=True)
 
 
-def _status(run: str | None, standing: Standing[Any] | None, some: bool) -> str:
-    """How far an export is, what became of it, or what to do."""
-    if standing is not None and standing.state == "running":
+def _status(
+    run: str | None, plan: Wanted | None, standing: Standing[Any] | None, rows: Sequence[ExportResult]
+) -> str:
+    """How far an export of this run is, what became of it, that another run's is under way, or what to do."""
+    under_way = standing is not None and standing.state == "running"
+    own = plan is not None and plan.info.name == run
+    if standing is not None and own and under_way:
         counted = f": {standing.done:,} of {standing.total:,} {standing.unit}" if standing.total else ""
         activity = standing.activity[:1].upper() + standing.activity[1:]
         return markup.progress(standing.done, standing.total, activity + counted)
     said = ""
-    if standing is not None and standing.message:
+    if plan is not None and under_way:
+        said = markup.message(f"Run '{plan.info.name}' is being exported. Stop it, or wait.")
+    elif standing is not None and own and standing.message not in ("", *(row.error for row in rows)):
         said = markup.message(standing.message, "error" if standing.state == "failed" else "info")
     if not run:
         return said + markup.hint(_EMPTY)
-    return said if some or said else markup.hint(_NONE_YET)
+    return said if rows or said else markup.hint(_NONE_YET)
 
 
 def table_of(rows: Sequence[ExportResult]) -> str:

@@ -42,6 +42,6 @@ def _steps(plan: Wanted, stop: Callable[[], bool]) -> Generator[Event, None, lis
             except StopIteration as end:
                 found: list[ExportResult] = end.value
                 return found
-            if stop():
+            if stop():  # an event comes once a second at least; closing waits for the format under way
                 raise Interrupted("Exporting was stopped. What was made before is there.")
             yield event

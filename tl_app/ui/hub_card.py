@@ -17,8 +17,8 @@ from tl_app.ui.workspace import Workspace
 
 _EXPLAINED = (
     "Uploads what was exported to your account on huggingface.co: as a model (the safetensors folder with its card "
-    "and the ONNX file), or as a Space that runs the bundle for everyone. Of your photos only those that lie in the "
-    "bundle as examples are sent. Nothing is uploaded before you press the button."
+    "and the ONNX file), or as a Space that runs the bundle for everyone. None of your photos is in them. Nothing is "
+    "uploaded before you press the button."
 )
 
 TITLES = {
@@ -109,10 +109,9 @@ class Acts:
             raise UsageError("There is no name for the repository.", "Wanted is USER/NAME.")
         loading.wait()
         from tl_app.export import hub
-        from tl_app.export.kept import FOLDER
 
         info = self.work.open_run(run)
-        sent = hub.push(info.path / FOLDER, kind, repository.strip(), private=private, token=token or None)
+        sent = hub.push_run(info, kind, repository.strip(), private=private, token=token or None)
         link = f'<a href="{markup.text(sent.url)}" target="_blank" rel="noopener">{markup.text(sent.url)}</a>'
-        said = f"{len(sent.files)} files are on the Hub: {link}"
+        said = f"{len(sent.files)} files are on the Hub: {link} {markup.text(sent.note)}".rstrip()
         return f'<div class="tl-message tl-info">{said}</div>', ""

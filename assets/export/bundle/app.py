@@ -189,9 +189,6 @@ def build() -> Any:
                 with gr.Column():
                     labels = gr.Label(label="Most likely", num_top_classes=TOP)
                     doubt = gr.Markdown()
-            examples = sorted(str(path) for path in (HERE / "examples").glob("*.jpg"))
-            if examples:
-                gr.Examples([[path] for path in examples], photo, label="Examples", cache_examples=False)
         with gr.Tab("Many photos"):
             files = gr.File(label=f"Up to {MAX_BATCH} photos", file_count="multiple", file_types=EXTENSIONS)
             note = gr.Markdown()
