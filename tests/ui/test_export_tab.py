@@ -90,6 +90,10 @@ def test_refused_and_stale_exports_have_a_cross() -> None:
     old = ExportResult("torch", "torch.export", "/x/model.pt2", "m", "now", stale=True)
     shown = export_tab.table_of([good, refused, old])
     assert shown.count("✓") == 1 and "20 of 20 photos" in shown and "9.0 MB" in shown
+    fewer = export_tab.table_of(
+        [ExportResult("onnx-int8", "INT8", "/x/i", "m", "now", 3, True, 20, 19, 0.1, 0.9, 0.9)]
+    )
+    assert "✓ accuracy within a point" in fewer and "answers as the run" not in fewer
     assert "✗ refused" in shown and "a&lt;b.png: it says bee" in shown
     assert "of an earlier model of this run" in shown
 
@@ -205,6 +209,9 @@ def test_only_the_button_sends_to_the_hub_and_the_token_is_not_kept(
     assert sent == [(run.name, "model", "me/it", {"private": True, "token": "hf_secret"})]
     assert token == "" and "2 files" in said and "&lt;it&gt;" in said and "hf_secret" not in said
     assert "Not &lt;sure&gt;." in said
+    acts.work.roots = (run.path.parent,)
+    with pytest.raises(gr.Error, match="There is no token.*a token of their own"):
+        card.push(run.name, "model", "me/it", True, " ")
     with pytest.raises(gr.Error, match="no name for the repository"):
         card.push(run.name, "model", " ", True, "")
     with pytest.raises(gr.Error, match="No run is chosen"):

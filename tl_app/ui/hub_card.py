@@ -107,6 +107,11 @@ class Acts:
             raise UsageError("No run is chosen.", remedy="Choose one, or train one first.")
         if not repository.strip():
             raise UsageError("There is no name for the repository.", "Wanted is USER/NAME.")
+        if self.work.roots is not None and not token.strip():  # the machine's own login is its owner's
+            raise UsageError(
+                "There is no token.",
+                "This page is open to others, so everyone uploads with a token of their own.",
+            )
         loading.wait()
         from tl_app.export import hub
 
