@@ -6,9 +6,10 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -17,7 +18,7 @@ from tests.export import small_onnx
 from tests.synthetic_runs import make_many_photos, make_run
 from tl_app import cli
 from tl_app.errors import DataError, ResourceError, UsageError, UserError
-from tl_app.export import answering, described, guarded, reading
+from tl_app.export import answering, described, guarded, kept, reading
 from tl_app.export.bundle import write_bundle
 from tl_app.export.reading import read_export
 from tl_app.predictor import Predictor, load_run
@@ -228,6 +229,70 @@ def test_an_onnx_file_with_more_than_a_network_in_it_is_refused(tmp_path: Path, 
         read_export(changed(tmp_path / "model.onnx", change))
 
 
+def grown(graph: onnx.GraphProto) -> None:
+    """Puts a part that takes gigabytes behind the answer: its size follows from the photo's."""
+    graph.initializer.append(numpy_helper.from_array(np.array([10**7], np.int64), "times"))
+    graph.initializer.append(numpy_helper.from_array(np.array(0, np.float32), "none"))
+    graph.node[-1].output[0] = "before"
+    graph.node.extend(
+        [
+            helper.make_node("Shape", ["photos"], ["side"], start=1, end=2),
+            helper.make_node("Mul", ["side", "times"], ["size"]),
+            helper.make_node("ConstantOfShape", ["size"], ["zeros"]),
+            helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0),
+            helper.make_node("Mul", ["sum", "none"], ["nothing"]),
+            helper.make_node("Add", ["before", "nothing"], ["probabilities"]),
+        ]
+    )
+
+
+def test_a_graph_that_wants_any_amount_of_memory_is_stopped(tmp_path: Path):
+    path = changed(small_onnx.write(tmp_path / "a.onnx"), lambda model: grown(model.graph))
+    with pytest.raises(ResourceError, match="needs more than 2 GB of memory"):
+        read_export(path)
+
+
+def shared(model: onnx.ModelProto) -> None:
+    weights = np.zeros(3 * 2**20, np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "shared"))
+    for number in range(20):
+        model.graph.node.append(helper.make_node("Relu", ["shared"], [f"copy{number}"]))
+
+
+def texts(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Cast", ["photos"], ["written"], to=TensorProto.STRING))
+
+
+def rare(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("SequenceEmpty", [], ["sequence"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(shared, "share weights"), (texts, "texts"), (rare, "needs the operator .*SequenceEmpty")],
+)
+def test_what_no_network_for_photos_needs_is_refused(tmp_path: Path, change, said: str):
+    with pytest.raises(UsageError, match=said):
+        read_export(changed(small_onnx.write(tmp_path / "a.onnx"), change))
+
+
+def test_a_table_that_came_with_a_run_names_no_file_elsewhere(run: RunInfo, tmp_path: Path):
+    folder = tmp_path / run.path.name
+    shutil.copytree(run.path, folder)
+    secret = tmp_path / "secret.txt"
+    secret.write_text("mine")
+    (folder / "exports").mkdir(exist_ok=True)
+    (folder / "exports" / "link.onnx").symlink_to(secret)
+    (folder / "exports" / "good.onnx").write_text("x")
+    rows = {
+        str(number): {"format": "onnx", "label": "ONNX", "file": file, "model": "", "created": ""}
+        for number, file in enumerate((str(secret), "../../secret.txt", "link.onnx", "..", "good.onnx"))
+    }
+    (folder / "exports" / "exports.json").write_text(json.dumps({"format": 1, "exports": rows}))
+    found = kept.read_exports(dataclasses.replace(run, path=folder))
+    assert [Path(row.file) for row in found] == [folder / "exports" / "good.onnx"]
+
+
 def test_a_graph_that_never_ends_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(answering, "_MOST_SECONDS", 0.3)
     with pytest.raises(ResourceError, match="took more than 0 s"):
@@ -312,7 +377,7 @@ def test_a_network_that_does_not_fit_its_description_is_refused(tmp_path: Path):
         read_export(changed(tmp_path / "model.onnx", untyped))
 
     def broken(model: onnx.ModelProto) -> None:
-        model.graph.node[1].op_type = "NoSuchOperator"
+        model.graph.node[1].op_type = "Conv"
 
     with pytest.raises(UsageError, match="cannot load"):
         read_export(changed(tmp_path / "model.onnx", broken))

@@ -6,6 +6,7 @@ answer, or say that a photo is unlike those of training: the graph has one outpu
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import threading
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 8  # decoded photos that wait for the network
 _MOST_SECONDS = 60.0  # for one photo: a graph that a stranger made could run for ever
+_MOST_BYTES = 2**31  # of all that is computed on the way: it could also ask for any amount of memory
 
 
 class OnnxPredictor:
@@ -99,13 +101,18 @@ class OnnxPredictor:
         import onnxruntime
 
         options = onnxruntime.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         clock = threading.Timer(_MOST_SECONDS, setattr, (options, "terminate", True))
         clock.daemon = True
         clock.start()
         try:
             return np.asarray(self._session.run([OUTPUT], {INPUT: pixels[None]}, options)[0])
         except Exception as error:  # its errors derive from Exception alone
-            why = f"it took more than {_MOST_SECONDS:.0f} s" if options.terminate else str(error)[:200]
+            why = str(error)[:200]
+            if options.terminate:
+                why = f"it took more than {_MOST_SECONDS:.0f} s"
+            elif "BFCArena" in str(error):
+                why = f"it needs more than {_MOST_BYTES / 2**30:.0f} GB of memory"
             raise ResourceError(
                 f"The exported model could not answer: {why}.", remedy="Export it again."
             ) from error
@@ -135,10 +142,33 @@ def _session(graph: Graph) -> InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # warnings about a graph are of no use to whoever opens it
+    options.log_severity_level = 4  # what is wrong with a graph is told by its error
+    _limit_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    # What is kept for as long as the session would count too, and where it is more than the limit, ONNX Runtime (1.32)
+    # counts below zero and allows anything. Packed anew each time, weights cost transformers half of their speed.
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+    options.add_session_config_entry("session.disable_prepacking", "1")
     try:
-        return onnxruntime.InferenceSession(graph.content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            graph.content,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["ConstantFolding"],  # computes without the limit, and is done when exporting
+        )
     except Exception as error:
         raise UsageError(
             f"ONNX Runtime cannot load the exported model: {str(error)[:200]}", remedy="Export it again."
         ) from error
+
+
+@functools.cache
+def _limit_memory() -> None:
+    """Once for the process: all graphs of strangers take what they compute with from one store of limited size."""
+    import onnxruntime
+
+    kinds = onnxruntime.OrtAllocatorType, onnxruntime.OrtMemType
+    store = onnxruntime.OrtMemoryInfo("Cpu", kinds[0].ORT_ARENA_ALLOCATOR, 0, kinds[1].DEFAULT)
+    exactly = 1  # arena_extend_strategy: as much as is asked for, not twice as much each time
+    limits = onnxruntime.OrtArenaCfg({"max_mem": _MOST_BYTES, "arena_extend_strategy": exactly})
+    onnxruntime.create_and_register_allocator(store, limits)

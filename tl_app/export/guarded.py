@@ -1,7 +1,8 @@
 """An ONNX file made by a stranger: read whole, and refused unless it is plainly one of our graphs.
 
 Nothing of it is run here, no path in it is followed, and no code can be in what passes: only operators that ONNX
-Runtime has itself, no loops in loops, no data outside the file. Knows nothing of photos.
+Runtime has itself and networks for photos need, no loops in loops, no texts, no data outside the file. How much
+memory it takes is limited where it is run. Knows nothing of photos.
 """
 
 from __future__ import annotations
@@ -21,6 +22,23 @@ if TYPE_CHECKING:
 INPUT, OUTPUT = "photos", "probabilities"
 MOST_BYTES = 1500 * 2**20  # the largest network of the catalogue is 1.2 GB
 _DOMAINS = ("", "ai.onnx", "com.microsoft")  # what ONNX Runtime brings; others come from libraries
+# What our graphs for all networks of the catalogue are made of, and their kin; none handles texts or files.
+_OPERATORS = frozenset(
+    """
+    Abs Add And ArgMax ArgMin AveragePool BatchNormalization BitShift Cast Ceil Celu Clip Concat Constant
+    ConstantOfShape Conv ConvInteger ConvTranspose Cos CumSum DepthToSpace DequantizeLinear Div Dropout
+    DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm
+    GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Identity If
+    InstanceNormalization IsNaN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax Loop LpNormalization
+    LRN MatMul MatMulInteger Max MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul Neg NonZero Not OneHot Or
+    PRelu Pad Pow QLinearConv QLinearMatMul QuantizeLinear Range Reciprocal ReduceL1 ReduceL2 ReduceMax ReduceMean
+    ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round Scan ScatterElements ScatterND Selu
+    Shape Sigmoid Sign Sin Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tanh Tile
+    TopK Transpose Trilu Unsqueeze Where Xor
+    """.split()
+)
+# Weights that many nodes share are copied for each of them when ONNX Runtime makes a graph faster.
+_SHARED_BYTES = 64 * 2**20
 # Our graphs resize photos in loops, one tap of the filter a turn; whoever runs a graph sets it a time limit.
 _LOOPS = ("Loop", "Scan", "SequenceMap")
 _WANTED = "Wanted is an ONNX file that tl-app exported: it holds its classes and preprocessing."
@@ -84,21 +102,34 @@ def _content(path: Path) -> bytes:
 
 
 def _check_nodes(model: ModelProto, name: str) -> None:
+    from onnx import TensorProto
+
     if model.functions or model.training_info:
         _refuse(name, "it defines operators of its own")
+    held = named = 0
+    sizes: dict[str, int] = {}
     for graph, depth in _graphs(model.graph):
         if graph.sparse_initializer:
             _refuse(name, "it holds sparse weights")
         for tensor in graph.initializer:
             _check_tensor(tensor, name)
+            sizes[tensor.name] = tensor.ByteSize()
+            held += tensor.ByteSize()
         for node in graph.node:
-            if node.domain not in _DOMAINS:
+            named += sum(sizes.get(each, 0) for each in node.input)
+            if node.domain not in _DOMAINS or node.op_type not in _OPERATORS:
                 _refuse(name, f"it needs the operator {node.domain[:40]}.{node.op_type[:40]}")
             if depth and node.op_type in _LOOPS:
                 _refuse(name, "it holds a loop in a loop, which could run for ever")
             for attribute in node.attribute:
                 for tensor in (attribute.t, *attribute.tensors):
                     _check_tensor(tensor, name)
+                if attribute.s and node.op_type == "Constant" or attribute.strings:
+                    _refuse(name, "it handles texts")
+                if attribute.name == "to" and attribute.i == TensorProto.STRING:
+                    _refuse(name, "it handles texts")
+    if named > 2 * held + _SHARED_BYTES:
+        _refuse(name, "very many of its nodes share weights")
 
 
 def _graphs(graph: Any, depth: int = 0) -> Iterator[tuple[Any, int]]:
@@ -111,6 +142,8 @@ def _graphs(graph: Any, depth: int = 0) -> Iterator[tuple[Any, int]]:
 
 
 def _check_tensor(tensor: Any, name: str) -> None:
+    if tensor.string_data:
+        _refuse(name, "it handles texts")
     if tensor.external_data or tensor.data_location:
         _refuse(name, "its weights are in another file")
 

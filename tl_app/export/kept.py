@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ def read_exports(info: RunInfo) -> list[ExportResult]:
             row = ExportResult(**{name: value for name, value in values.items() if name in known})
         except (TypeError, AttributeError):  # of another version, or spoilt
             continue
-        if row.error or Path(_at(info, row.file)).exists():
+        path = Path(_at(info, row.file))
+        if row.error or (row.file and path.name in os.listdir(path.parent) and not path.is_symlink()):
             file = _at(info, row.file) if row.file else ""
             rows.append(dataclasses.replace(row, file=file, stale=row.model != current))
     return rows
@@ -118,4 +120,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _at(info: RunInfo, file: str) -> str:
-    return str(info.path / FOLDER / file)
+    """Of a file beside the table, whatever the table says: it may have come with a run from elsewhere."""
+    return str(info.path / FOLDER / Path(file).name)
