@@ -12,7 +12,7 @@ import pytest
 
 import tl_app
 from tl_app.data.index import DatasetIndex
-from tl_app.errors import ExportError, UsageError
+from tl_app.errors import ExportError, UsageError, UserError
 from tl_app.export import check, exporting, formats
 from tl_app.export.check import Ask
 from tl_app.export.formats import FORMATS
@@ -87,6 +87,15 @@ def test_photos_that_are_gone_are_said_and_half_of_them_are_too_many(run: RunInf
         path.unlink()
     with pytest.raises(ExportError, match="cannot be read, 1 can.*At least half"):
         tl_app.export_run(run.path, "safetensors")
+
+
+def test_names_that_nothing_opens_are_refused_before_anything_is_made(run: RunInfo) -> None:
+    config = json.loads((run.path / "config.json").read_text())
+    config["classes"][0] = "re\u202ed"
+    (run.path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="re.u202ed"):
+        tl_app.export_run(run.path, "safetensors")
+    assert not list((run.path / "exports").glob("*"))
 
 
 def test_a_point_is_a_point() -> None:

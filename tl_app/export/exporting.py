@@ -18,9 +18,10 @@ from typing import Any
 
 from tl_app import words
 from tl_app.engine.background import with_progress
-from tl_app.errors import ExportError, Interrupted, ResourceError, UserError
+from tl_app.errors import ExportError, Interrupted, ResourceError, UsageError, UserError
 from tl_app.events import Event, Notice
 from tl_app.export.check import MOST_CHANGED, Check, checked, size_of
+from tl_app.export.described import is_text
 from tl_app.export.formats import Format, chosen
 from tl_app.export.kept import FOLDER, ExportResult, forget_export, keep_export
 from tl_app.export.original import Original, Report, original_of
@@ -61,6 +62,13 @@ def export_run(
         ResourceError: The folder of exports, or that for copies, cannot be written.
     """
     rows = chosen(formats)
+    odd = next((label for label in info.classes if not is_text(label)), None)
+    if odd is not None:
+        raise UsageError(
+            f"The class {odd!r} has characters in its name that steer the text around it, or that are no text.",
+            "No export would be opened again with such a name.",
+            "Rename its folder and train again.",
+        )
     original = yield from with_progress(
         "asking the run", "photos", lambda report: original_of(info, device, report)
     )
