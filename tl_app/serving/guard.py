@@ -33,7 +33,10 @@ _COOKIE_SECONDS = 7 * 24 * 3600  # of a token's cookie, which is of use for as l
 _DEVICE_SECONDS = 90 * 24 * 3600  # of use for as long as the app runs, too
 _LOGIN_BYTES = 4000
 _BODY_SECONDS, _TURN_SECONDS, _LOGIN_SECONDS = 30.0, 60.0, 10.0
-_LOGINS, _REFUSALS = 64, 64  # that are read at a time, before anybody is known
+_LOGINS = 64  # that are read at a time, before anybody is known
+# Refusals whose client is listened to until it has read them, so that 500 visitors who are asked to wait read why. What
+# they still send is thrown away: each costs what the server has buffered of it, 64 kB.
+_REFUSALS = 600
 _FULL = Refusal(503, "There is no room for more files at the moment. Please try again in a minute.", 60)
 _SLOW = Refusal(503, "This took too long. Please try again.", 5)
 _STREAMS = Refusal(429, "This browser has the page open too often. Please close some of its tabs.", 10)
