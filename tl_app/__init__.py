@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tl_app.export.hub import Pushed
     from tl_app.export.kept import ExportResult
     from tl_app.export.reading import ReadExport
-    from tl_app.exports import export_run, list_exports, list_formats
+    from tl_app.exports import export_run, list_exports, list_formats, push, read_export
     from tl_app.finding import RatesResult
     from tl_app.folding import FoldsResult
     from tl_app.insights import compare, cross_validate, diagnose, evaluate, explain, worth
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from tl_app.probing import ProbeResult
     from tl_app.results import TrainResult
     from tl_app.runs import RunInfo
-    from tl_app.sharing import push, read_export
     from tl_app.upkeep import list_presets, save_preset
     from tl_app.worthwhile import WorthResult
 
@@ -59,7 +58,6 @@ _HOMES = {
         "api",
     ),
     **dict.fromkeys(("load_predictor", "predict"), "predicting"),
-    **dict.fromkeys(("push", "read_export"), "sharing"),
     **dict.fromkeys(("list_presets", "save_preset"), "upkeep"),
     **dict.fromkeys(("compare", "cross_validate", "diagnose", "evaluate", "explain", "worth"), "insights"),
     "BlendResult": "blending",
@@ -68,7 +66,7 @@ _HOMES = {
     "TrainConfig": "config",
     **dict.fromkeys(("DataError", "ExportError", "ResourceError", "UsageError", "UserError"), "errors"),
     "EvaluationResult": "evaluation",
-    **dict.fromkeys(("export_run", "list_exports", "list_formats"), "exports"),
+    **dict.fromkeys(("export_run", "list_exports", "list_formats", "push", "read_export"), "exports"),
     "ExportResult": "export.kept",
     "FoldsResult": "folding",
     "Explanation": "analysis.explaining",

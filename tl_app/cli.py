@@ -26,7 +26,6 @@ from tl_app import (
     cli_exports,
     cli_insights,
     cli_lists,
-    cli_sharing,
     cli_ui,
     predicting,
     rows,
@@ -322,7 +321,7 @@ def predict(
     printed(json, work, terminal.show_predictions)
 
 
-for _later in (*cli_insights.COMMANDS, *cli_exports.COMMANDS, *cli_sharing.COMMANDS, *cli_demo.COMMANDS):
+for _later in (*cli_insights.COMMANDS, *cli_exports.COMMANDS, *cli_demo.COMMANDS):
     app.command()(_later)
 for _name, _listing in cli_lists.COMMANDS.items():
     app.command(_name)(_listing)

@@ -9,8 +9,9 @@ import torch
 
 from tl_app.backbones.staged import build
 from tl_app.data.preprocessing import Preprocessing
+from tl_app.export.contract import PHOTOS
 from tl_app.export.graph import Classifier
-from tl_app.export.shrinking import PHOTOS, preprocessing_graph
+from tl_app.export.shrinking import preprocessing_graph
 
 STEPS = [
     Preprocessing(64, 64),

@@ -17,7 +17,8 @@ from tl_app import resources
 from tl_app.config import TrainConfig
 from tl_app.errors import DataError, UsageError
 from tl_app.ui import access, app, data_tab, paths, questions
-from tl_app.ui.workspace import Workspace, remember
+from tl_app.ui.remembered import remember
+from tl_app.ui.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)

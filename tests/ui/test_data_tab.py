@@ -8,7 +8,7 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from tl_app.ui import data_tab, paths, thumbnails, workspace
+from tl_app.ui import data_tab, paths, remembered, thumbnails
 from tl_app.ui.workspace import Workspace
 
 
@@ -39,7 +39,7 @@ def test_a_folder_is_counted_drawn_and_remembered(acts: data_tab._Acts, photos: 
     assert found["source"] == str(photos)
     assert str(found["grid"]).count("data:image/jpeg;base64,") == 16
     assert sum(found["counts"]["data"][-1]["x"]) == 24  # type: ignore[index]
-    assert workspace.recent() == [str(photos)]
+    assert remembered.recent() == [str(photos)]
     assert acts.restore()[0] == str(photos), "a page opened later shows the same photos"
 
 
@@ -144,9 +144,9 @@ def test_a_pasted_path_is_tidied(pasted: str, meant: str):
 def test_recent_ones_that_are_gone_are_not_offered(tmp_path: Path, home: Path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        workspace.remember(str(tmp_path / name))
-    assert workspace.recent() == [str(tmp_path / "b"), str(tmp_path / "a")]
+        remembered.remember(str(tmp_path / name))
+    assert remembered.recent() == [str(tmp_path / "b"), str(tmp_path / "a")]
     (tmp_path / "b").rmdir()
-    assert workspace.recent() == [str(tmp_path / "a")]
+    assert remembered.recent() == [str(tmp_path / "a")]
     (home / "recent.json").write_text("{")
-    assert workspace.recent() == []
+    assert remembered.recent() == []

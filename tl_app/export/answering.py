@@ -19,7 +19,8 @@ import numpy as np
 
 from tl_app.data.decode import open_pixels
 from tl_app.errors import PhotoError, ResourceError, UsageError
-from tl_app.export.guarded import INPUT, OUTPUT, Graph
+from tl_app.export.contract import PHOTOS, PROBABILITIES
+from tl_app.export.guarded import Graph
 from tl_app.predictor import Prediction
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class OnnxPredictor:
         clock.daemon = True
         clock.start()
         try:
-            return np.asarray(self._session.run([OUTPUT], {INPUT: pixels[None]}, options)[0])
+            return np.asarray(self._session.run([PROBABILITIES], {PHOTOS: pixels[None]}, options)[0])
         except Exception as error:  # its errors derive from Exception alone
             why = str(error)[:200]
             if options.terminate:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
-from numpy.typing import NDArray
-
 from tl_app.export.bundle import write_bundle
 from tl_app.export.check import Ask
-from tl_app.export.guarded import INPUT, OUTPUT
 from tl_app.export.kept import FOLDER
 from tl_app.export.onnx_files import onnx_answers
-from tl_app.export.original import Original, Pixels
+from tl_app.export.original import Original
 from tl_app.export.page import carried_network, write_page
 
 _MODEL = "model.onnx"
@@ -38,11 +33,4 @@ def page_of(original: Original, path: Path) -> str:
 
 def page_answers(path: Path, original: Original | None = None) -> Ask:
     """Asks the network in a page, in ONNX Runtime on this machine; a browser's own is not asked."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors alone
-    session = onnxruntime.InferenceSession(carried_network(path), options, providers=["CPUExecutionProvider"])
-
-    def ask(photos: Pixels) -> NDArray[np.float32]:
-        return np.asarray(session.run([OUTPUT], {INPUT: photos})[0], np.float32)
-
-    return ask
+    return onnx_answers(carried_network(path))

@@ -17,10 +17,9 @@ from tl_app import presets, words
 from tl_app.config import TrainConfig
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.errors import UsageError, UserError
+from tl_app.export.contract import FORMAT
 from tl_app.presets import Preset
 
-KEY = "tl_app"  # the name of the description among an ONNX file's metadata
-FORMAT = 1
 MOST_BYTES = 4 * 2**20  # 10,000 classes of 200 letters are half of it
 MOST_CLASSES = 50_000
 _LONGEST_NAME = 300

@@ -62,13 +62,7 @@ def export_run(
         ResourceError: The folder of exports, or that for copies, cannot be written.
     """
     rows = chosen(formats)
-    odd = next((label for label in info.classes if not is_text(label)), None)
-    if odd is not None:
-        raise UsageError(
-            f"The class {odd!r} has characters in its name that steer the text around it, or that are no text.",
-            "No export would be opened again with such a name.",
-            "Rename its folder and train again.",
-        )
+    _check_names(info)
     original = yield from with_progress(
         "asking the run", "photos", lambda report: original_of(info, device, report)
     )
@@ -98,6 +92,16 @@ def export_run(
         place = _folder(out.expanduser())
         results = [each if each.error else _copied(each, place) for each in results]
     return results
+
+
+def _check_names(info: RunInfo) -> None:
+    odd = next((label for label in info.classes if not is_text(label)), None)
+    if odd is not None:
+        raise UsageError(
+            f"The class {odd!r} has characters in its name that steer the text around it, or that are no text.",
+            "No export would be opened again with such a name.",
+            "Rename its folder and train again.",
+        )
 
 
 def _export(

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tl_app.errors import ResourceError, UsageError
 from tl_app.export import described
+from tl_app.export.contract import KEY, PHOTOS, PROBABILITIES
 from tl_app.export.described import Described
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-INPUT, OUTPUT = "photos", "probabilities"
 MOST_BYTES = 1500 * 2**20  # the largest network of the catalogue is 1.2 GB
 _DOMAINS = ("", "ai.onnx", "com.microsoft")  # what ONNX Runtime brings; others come from libraries
 # What our graphs for all networks of the catalogue are made of, and their kin; none handles texts or files.
@@ -74,13 +74,13 @@ def read_onnx(path: Path) -> Graph:
     if not model.graph.node:
         raise UsageError(f"{path.name} is no ONNX file, or it is damaged.", _WANTED)
     texts = {each.key: each.value for each in model.metadata_props}
-    if described.KEY not in texts:
+    if KEY not in texts:
         raise UsageError(
             f"{path.name} was not exported by tl-app: it does not say its classes and preprocessing.",
             _WANTED,
             "Export the run again with `tl-app export RUN --to onnx`.",
         )
-    about = described.parse(texts[described.KEY], path.name)
+    about = described.parse(texts[KEY], path.name)
     _check_nodes(model, path.name)
     _check_ends(model, about, path.name)
     return Graph(content, about)
@@ -155,8 +155,8 @@ def _check_ends(model: ModelProto, about: Described, name: str) -> None:
     constant = {tensor.name for tensor in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in constant]
     for ends, wanted, kind, shape in (
-        (inputs, INPUT, TensorProto.UINT8, (None, None, None, 3)),
-        (list(model.graph.output), OUTPUT, TensorProto.FLOAT, (None, len(about.classes))),
+        (inputs, PHOTOS, TensorProto.UINT8, (None, None, None, 3)),
+        (list(model.graph.output), PROBABILITIES, TensorProto.FLOAT, (None, len(about.classes))),
     ):
         if [each.name for each in ends] != [wanted]:
             _refuse(name, f"wanted is one '{wanted}', and it has {[each.name[:40] for each in ends][:5]}")

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper
 
 from tl_app.errors import UsageError
+from tl_app.export.contract import KEY, PHOTOS, PROBABILITIES
 from tl_app.export.graph import plain
 from tl_app.export.original import Original, Pixels
-from tl_app.export.shrinking import PHOTOS, PIXELS, preprocessing_graph
+from tl_app.export.shrinking import PIXELS, preprocessing_graph
 from tl_app.export.steps import OPSET, Steps
 from tl_app.files import write_atomically
 
-LOGITS, PROBABILITIES = "logits", "probabilities"
-METADATA = "tl_app"  # the key of what a file says of itself
+LOGITS = "logits"
 _LARGEST_BYTES = 2**31 - 2**20  # of a protobuf, less what the other graphs need
 
 
@@ -111,7 +111,7 @@ def metadata_of(original: Original, kind: str) -> dict[str, str]:
     accuracy = original.about["metrics"].get("accuracy")
     right = f", {accuracy:.1%} right on its validation photos" if accuracy is not None else ""
     return {
-        METADATA: json.dumps(about),
+        KEY: json.dumps(about),
         "labels": json.dumps(list(original.labels)),
         "description": (
             f"{original.info.name}: {original.info.config.backbone} for {len(original.labels)} classes{right}. "
@@ -120,11 +120,18 @@ def metadata_of(original: Original, kind: str) -> dict[str, str]:
     }
 
 
-def onnx_answers(path: Path, original: Original | None = None) -> Callable[[Pixels], NDArray[np.float32]]:
-    """Asks a file in ONNX Runtime, on the CPU: photos uint8 (N, H, W, 3) to probabilities (N, classes)."""
+def cpu_session(model: Path | bytes) -> onnxruntime.InferenceSession:
+    """A file of ours, or its content, in ONNX Runtime on the CPU."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def onnx_answers(
+    model: Path | bytes, original: Original | None = None
+) -> Callable[[Pixels], NDArray[np.float32]]:
+    """Asks a file, or its content: photos uint8 (N, H, W, 3) to probabilities (N, classes)."""
+    session = cpu_session(model)
 
     def ask(photos: Pixels) -> NDArray[np.float32]:
         (answers,) = session.run([PROBABILITIES], {PHOTOS: photos})

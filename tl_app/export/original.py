@@ -26,6 +26,7 @@ from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import checkpoints
 from tl_app.errors import DataError, UsageError
 from tl_app.evaluation import evaluate_run
+from tl_app.export.contract import FORMAT
 from tl_app.export.licences import licence_of
 from tl_app.predictor import load_run
 from tl_app.references import FILE_PREFIX, RUN_PREFIX
@@ -35,7 +36,6 @@ from tl_app.runs import RunInfo
 Pixels = NDArray[np.uint8]
 Report = Callable[[int, int], None]
 _METRICS = ("accuracy", "accuracy_interval", "images", "split", "log_loss", "ece")
-FORMAT = 1  # of what an export says of itself
 FOLDERS = ("data", "weights", "teacher")  # settings that may name one
 
 

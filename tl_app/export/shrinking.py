@@ -12,9 +12,10 @@ import onnx
 from onnx import TensorProto, helper
 
 from tl_app.data.preprocessing import LONGEST_RATIO, Preprocessing
+from tl_app.export.contract import PHOTOS
 from tl_app.export.steps import Steps
 
-PHOTOS, PIXELS = "photos", "pixels"  # input and output
+PIXELS = "pixels"  # the output
 _TAPS = {"bilinear": 2, "bicubic": 4}  # of the filter, in pixels of the larger grid
 _BITS = 22  # torch's limit of a weight's binary places
 _ROWS, _COLUMNS = 1, 2  # axes

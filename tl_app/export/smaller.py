@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -28,7 +27,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from tl_app import words
 from tl_app.errors import DataError, PhotoError
 from tl_app.export.check import MOST_CHANGED, holds
-from tl_app.export.onnx_files import LOGITS, network_graph, save_onnx
+from tl_app.export.onnx_files import LOGITS, cpu_session, network_graph, save_onnx
 from tl_app.export.original import Original
 from tl_app.export.shrinking import PIXELS
 
@@ -147,9 +146,7 @@ def _roughest(plain: Path, made: Path, photos: Inputs) -> list[str]:
 def _holds(original: Original, made: Path, validation: tuple[NDArray[np.int64], Inputs]) -> bool:
     """Whether a network is about as good on validation photos as the run, and seldom says anything else."""
     assert original.answers is not None
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"])
+    session = cpu_session(made)
     places, photos = validation
     said = np.concatenate(
         [

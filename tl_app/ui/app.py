@@ -135,12 +135,7 @@ def launch(
     try:
         demo.block_thread()
     finally:
-        work.prober.stop()
-        work.finder.stop()
-        work.weigher.make_way()
-        work.sharer.stop()
-        work.examiner.stop()
-        work.worker.close()
+        work.close()
 
 
 def launch_options(rules: Rules, work: Workspace) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tl_app import plots, words
 from tl_app.data.index import DatasetIndex
 from tl_app.data.sources import sample_data
 from tl_app.errors import DataError, UsageError
-from tl_app.ui import first_answer, markup, paths, theme, thumbnails, workspace
+from tl_app.ui import first_answer, markup, paths, remembered, theme, thumbnails
 from tl_app.ui.blocks import figure, html
 from tl_app.ui.first_answer import FirstAnswer
 from tl_app.ui.toasts import toasts
@@ -220,7 +220,7 @@ class _Acts:
     def scan_zip(self, upload: str | None, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
         if not upload:
             raise UsageError("The upload did not arrive.", remedy="Drop the zip again.")
-        kept, is_new = workspace.keep_upload(Path(upload))
+        kept, is_new = remembered.keep_upload(Path(upload))
         try:
             return (None, *self._chosen(str(kept), progress))
         except DataError:

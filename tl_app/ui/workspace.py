@@ -7,10 +7,7 @@ again. Knows nothing of components.
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
-import json
-import shutil
 import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -20,15 +17,14 @@ from tl_app import resources, runs
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, scan
 from tl_app.data.roots import Roots, confined, lies_in
-from tl_app.errors import UsageError, UserError
+from tl_app.errors import UsageError
 from tl_app.events import Event
-from tl_app.files import write_json
 from tl_app.jobs import Job, Worker
 from tl_app.references import FILE_PREFIX, RUN_PREFIX, located
 from tl_app.runs import RunInfo
 from tl_app.scanning import scanned
 from tl_app.snapshot import Snapshot, snapshot_of
-from tl_app.ui import loading, manners
+from tl_app.ui import loading, manners, remembered
 from tl_app.ui.aside import Aside
 from tl_app.ui.examiner import Examiner
 from tl_app.ui.exporter import exporter
@@ -42,7 +38,6 @@ if TYPE_CHECKING:
     from tl_app.finding import RatesResult
     from tl_app.predictor import Predictor
 
-_RECENT_KEPT = 8
 _PREDICTORS_KEPT = 2
 _DATASETS_KEPT = 4
 
@@ -107,12 +102,12 @@ class Workspace:
             self._datasets.move_to_end(key)
             while len(self._datasets) > _DATASETS_KEPT:
                 self._datasets.popitem(last=False)
-        remember(key)
+        remembered.remember(key)
         return index
 
     def recent(self) -> list[str]:
         """Folders and zips used before that may be used now, latest first."""
-        return [source for source in recent() if lies_in(source, self.roots)]
+        return [source for source in remembered.recent() if lies_in(source, self.roots)]
 
     def dataset(self, source: str) -> DatasetIndex | None:
         """The photos scanned under that name, if they still are in memory."""
@@ -246,6 +241,13 @@ class Workspace:
         for other in (self.prober, self.finder, self.weigher, self.exporter):
             other.make_way()
 
+    def close(self) -> None:
+        """Ends whatever goes on, with the app."""
+        for other in (self.prober, self.finder, self.exporter, self.sharer, self.examiner):
+            other.stop()
+        self.weigher.make_way()
+        self.worker.close()
+
     def _index(self, config: TrainConfig) -> DatasetIndex | None:
         """The photos as they were scanned, when the config would split them in the same way."""
         index, default = self.dataset(config.data), TrainConfig()
@@ -343,52 +345,3 @@ def _rest_after(job: Job) -> None:
         manners.give_back()
 
     threading.Thread(target=wait, name=f"end of {job.name}", daemon=True).start()
-
-
-def recent() -> list[str]:
-    """Folders and zips used before that are still there, latest first."""
-    try:
-        entries = json.loads(_recent_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    known = [entry for entry in entries if isinstance(entry, str)] if isinstance(entries, list) else []
-    return [entry for entry in known if Path(entry).exists()]
-
-
-def remember(source: str) -> None:
-    """Puts a folder or zip first among the recent ones."""
-    entries = [source, *(entry for entry in recent() if entry != source)][:_RECENT_KEPT]
-    with contextlib.suppress(OSError):  # a convenience: a full disk must not stop anyone from choosing photos
-        _recent_file().parent.mkdir(parents=True, exist_ok=True)
-        write_json(_recent_file(), entries)
-
-
-def keep_upload(path: Path) -> tuple[Path, bool]:
-    """Moves an uploaded zip to a lasting place, so that its run can be resumed and reproduced later.
-
-    Returns:
-        The place, and whether it was not there before.
-
-    Raises:
-        UserError: It cannot be kept.
-    """
-    import hashlib
-
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    target = resources.home_dir() / "uploads" / digest[:12] / path.name
-    is_new = not target.is_file()
-    try:
-        if is_new:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(path, target)
-    except OSError as error:
-        raise UserError(
-            f"{path.name} could not be kept in {target.parent}: {error.strerror or error}.",
-            remedy="Free some space and upload it again.",
-        ) from error
-    return target, is_new
-
-
-def _recent_file() -> Path:
-    return resources.home_dir() / "recent.json"
