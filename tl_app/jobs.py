@@ -138,10 +138,8 @@ class Job:
 
     def _until_judged(self) -> Iterator[Event]:
         """Calibration comes before the end: a process killed within it leaves a run that resumes with it."""
-        from tl_app.analysis import metrics
         from tl_app.evaluation import concluded
 
-        metrics.prepare()
         for event in self._until_ended():
             if isinstance(event, Finished) and event.reason == "completed":
                 self._evaluation = yield from concluded(self.path, self._stopped)

@@ -36,9 +36,10 @@ CASES = {
     "one photo": _case(6, 1, 3),
     "a thousand classes": _case(7, 1500, 1000),
 }
+TIES = _case(8, 90, 4, ties=True)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", [*CASES.values(), TIES], ids=[*CASES, "with ties"])
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_figures_are_those_of_scikit_learn(case: Case, temperature: float) -> None:
     labels, logits, count = case
@@ -73,7 +74,7 @@ def test_figures_are_those_of_scikit_learn(case: Case, temperature: float) -> No
         assert found.top_k["accuracy"] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("case", [*CASES.values(), _case(8, 90, 4, ties=True)], ids=[*CASES, "with ties"])
+@pytest.mark.parametrize("case", [*CASES.values(), TIES], ids=[*CASES, "with ties"])
 def test_one_against_the_rest_is_as_in_scikit_learn(case: Case) -> None:
     labels, logits, count = case
     found = metrics.ranked(labels, logits)

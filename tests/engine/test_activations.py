@@ -15,7 +15,7 @@ from tests.engine.test_train import assert_same, train_until
 from tl_app import caches
 from tl_app.config import TrainConfig
 from tl_app.data.index import scan
-from tl_app.engine import activations, boundary, inference
+from tl_app.engine import activations, boundary, frozen, inference
 from tl_app.engine.checkpoints import LAST, read_position
 from tl_app.engine.features import pooled_features
 from tl_app.events import EpochDone, Event, Finished, Notice, PhaseStarted
@@ -68,8 +68,11 @@ def test_kept_activations_give_the_same_training_to_rounding(
             assert (right[name] - value).norm() <= 0.02 * value.norm() + 1e-3, name
 
 
-def test_a_second_run_computes_nothing(trainer: Trainer, tmp_path: Path, computed: list[int]) -> None:
+def test_a_second_run_computes_nothing(
+    trainer: Trainer, tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     list(trainer(tmp_path / "first", recipe="head", views=2))
+    monkeypatch.setattr(frozen, "compile_forward", lambda *_, **__: pytest.fail("compiled for nothing"))
     list(trainer(tmp_path / "second", recipe="head", views=2, lr_head=1e-3, optimizer="sgd"))
     assert computed == [24, 20, 0, 0]  # 20 photos to train on, 4 to validate on, 2 views
 

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 import pytest
 from PIL import Image
 
+from tl_app import caches
+from tl_app.data.store import PhotoStore, Preprocessing
 from tl_app.ui import data_tab, paths, remembered, thumbnails
 from tl_app.ui.workspace import Workspace
 
@@ -59,6 +64,35 @@ def test_thumbnails_are_kept_and_small(photos: Path, acts: data_tab._Acts, home:
     for photo, _ in first["red"]:
         (photos / photo.path).unlink()
     assert thumbnails.of_classes(index, ["red"], per_class=3, side=32) == first, "from the cache"
+
+
+def test_thumbnails_are_made_from_decoded_photos(
+    photos: Path, acts: data_tab._Acts, monkeypatch: pytest.MonkeyPatch
+):
+    strip = photos / "red" / "strip.png"
+    Image.linear_gradient("L").resize((300, 20)).save(strip)
+    index = acts.work.scan(str(photos))
+    paths = [photo.path for photo in index.photos]
+    files = [(photo.path, photo.content_hash) for photo in index.photos]
+    from_files = thumbnails.of_files(index.root, files, 24)
+    assert PhotoStore(index.root, Preprocessing(resize=32, crop=28), photos=index.photos).prepare(paths) == {}
+    caches.clear("thumbnails")
+    opened: list[str] = []
+    original = thumbnails.thumbnail
+    monkeypatch.setattr(
+        thumbnails, "thumbnail", lambda path, side: (opened.append(path.name), original(path, side))[1]
+    )
+    from_decoded = thumbnails.of_files(index.root, files, 24)
+    assert opened == ["strip.png"], "of which only the middle is kept"
+    for first, second in zip(map(_picture, from_files), map(_picture, from_decoded), strict=True):
+        assert first.size == second.size
+        assert np.abs(np.asarray(first, int) - np.asarray(second, int)).mean() < 12
+    thumbnails.of_files(index.root, files, 100)
+    assert len(opened) == 1 + len(files), "larger ones take the file"
+
+
+def _picture(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
 
 
 def test_photos_are_spread_over_a_class(photos: Path, acts: data_tab._Acts):

@@ -1,12 +1,11 @@
 """How right answers are, and how far their probabilities can be trusted: figures from labels and logits alone.
 
-They are scikit-learn's; where it raises or warns, what is reported instead is decided here. Importing it takes a
-second, so functions do that, and :func:`prepare` does it early. Knows nothing of runs or photos.
+They are defined as in scikit-learn, and tests hold them against it. To import that takes a second, for which the end of
+every training would wait. Knows nothing of runs or photos.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,15 +107,6 @@ class Ranking:
     per_class: tuple[tuple[float | None, float | None], ...]
 
 
-def prepare() -> None:
-    """Begins to import scikit-learn in a thread of its own, for figures that are wanted a while later."""
-
-    def load() -> None:
-        import sklearn.metrics  # noqa: F401
-
-    threading.Thread(target=load, name="tl-app metrics", daemon=True).start()
-
-
 def measured(
     labels: Labels, logits: NDArray[np.float32], classes: Sequence[str], temperature: float = 1.0
 ) -> Metrics:
@@ -128,29 +118,27 @@ def measured(
         classes: C names.
         temperature: What logits are divided by.
     """
-    from sklearn.metrics import f1_score, precision_recall_fscore_support
-
-    every, said = np.arange(len(classes)), logits.argmax(1)
-    rows = precision_recall_fscore_support(labels, said, labels=every, zero_division=0)
-    precision, recall, f1, support = (values.tolist() for values in rows)
-    counts = confusion_of(labels, said, len(classes))
+    counts = confusion_of(labels, logits.argmax(1), len(classes))
+    right, support, said = np.diag(counts), counts.sum(1), counts.sum(0)
+    precision, recall = _shares(right, said), _shares(right, support)
+    f1, known = _shares(2 * right, support + said), support + said > 0
     top = _top_k(labels, logits)
     return Metrics(
         images=len(labels),
-        accuracy=float(np.trace(counts) / len(labels)),
-        accuracy_interval=interval(int(np.trace(counts)), len(labels)),
-        balanced_accuracy=float(rows[1][rows[3] > 0].mean()),
-        macro_f1=float(f1_score(labels, said, average="macro", zero_division=0)),
-        weighted_f1=float(f1_score(labels, said, average="weighted", zero_division=0)),
+        accuracy=float(right.sum() / len(labels)),
+        accuracy_interval=interval(int(right.sum()), len(labels)),
+        balanced_accuracy=float(recall[support > 0].mean()),
+        macro_f1=float(f1[known].mean()),
+        weighted_f1=float(np.average(f1, weights=support)),
         top_k=top,
         per_class={
             label: {
-                "images": support[number],
-                "accuracy": recall[number],
-                "precision": precision[number],
-                "recall": recall[number],
-                "f1": f1[number],
-                "support": support[number],
+                "images": int(support[number]),
+                "accuracy": float(recall[number]),
+                "precision": float(precision[number]),
+                "recall": float(recall[number]),
+                "f1": float(f1[number]),
+                "support": int(support[number]),
             }
             for number, label in enumerate(classes)
         },
@@ -168,8 +156,6 @@ def ranked(labels: Labels, logits: NDArray[np.float32], temperature: float = 1.0
         logits: (N, C).
         temperature: What logits are divided by.
     """
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
     classes = logits.shape[1]
     support = np.bincount(labels, minlength=classes)
     known = np.flatnonzero((support > 0) & (support < len(labels)))
@@ -177,27 +163,36 @@ def ranked(labels: Labels, logits: NDArray[np.float32], temperature: float = 1.0
     found: list[tuple[float | None, float | None]] = [(None, None)] * classes
     for number in known.tolist():
         mine, scores = labels == number, logits[:, number].astype(np.float64) / temperature - norms
-        found[number] = float(roc_auc_score(mine, scores)), float(average_precision_score(mine, scores))
+        found[number] = _areas(mine, scores)
     areas = [found[number] for number in known.tolist()]
     means = [float(np.mean(column)) for column in zip(*areas, strict=True)] if areas else [None, None]
     return Ranking(means[0], means[1], tuple(found))
 
 
+def _areas(mine: NDArray[np.bool_], scores: Floats) -> tuple[float, float]:
+    """Area under the ROC curve, by trapezoids, and average precision, by steps; there are both kinds of photos."""
+    order = np.argsort(-scores, kind="stable")
+    cuts = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # none between equal scores
+    hits = np.append(0, np.cumsum(mine[order])[cuts])
+    false = np.append(0, cuts + 1) - hits
+    area = np.diff(false) @ (hits[1:] + hits[:-1]) / (2 * hits[-1] * false[-1])
+    precision = hits[1:] / (cuts + 1)
+    return float(area), float(np.diff(hits) @ precision / hits[-1])
+
+
 def confidence_of(labels: Labels, logits: NDArray[np.float32], temperature: float = 1.0) -> Confidence:
     """How far probabilities can be trusted; arguments as for :func:`measured`."""
-    from sklearn.metrics import brier_score_loss
-
-    classes = np.arange(logits.shape[1])
     loss = brier = 0.0
     confidences = []
     for rows, logs in _log_probabilities(logits, temperature):
         probabilities, true = np.exp(logs), labels[rows]
         confidences.append(probabilities.max(1))
-        # Scikit-learn's takes probabilities, and the logarithm of one that is rounded to 0 is lost.
+        # From logarithms: that of a probability that is rounded to 0 would be lost.
         loss -= np.take_along_axis(logs, true[:, None], 1).sum()
-        if len(classes) > 1:  # of a single class one is always certain
-            scores = probabilities[:, 1] if len(classes) == 2 else probabilities
-            brier += len(true) * brier_score_loss(true, scores, labels=classes)
+        probabilities[np.arange(len(true)), true] -= 1
+        brier += np.square(probabilities).sum()
+    if logits.shape[1] == 2:  # both errors are the same
+        brier /= 2
     bins = reliability(np.concatenate(confidences), logits.argmax(1) == labels)
     gaps = ((each.images, each.confidence, each.accuracy) for each in bins)
     ece = sum(n * abs(sure - right) for n, sure, right in gaps if sure is not None and right is not None)
@@ -232,20 +227,28 @@ def reliability(confidences: Floats, right: NDArray[np.bool_], bins: int = BINS)
 
 def confusion_of(labels: Labels, said: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """Counts (classes, classes): rows are true classes, columns what was said."""
-    from sklearn.metrics import confusion_matrix
+    counts: NDArray[np.int64] = np.bincount(labels * classes + said, minlength=classes**2)
+    return counts.reshape(classes, classes)
 
-    counts: NDArray[np.int64] = confusion_matrix(labels, said, labels=np.arange(classes))
-    return counts
+
+def _shares(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Floats:
+    """``part / whole``; what would be 0/0 is 0."""
+    shares: Floats = part / np.maximum(whole, 1)
+    return shares
 
 
 def _top_k(labels: Labels, logits: NDArray[np.float32]) -> dict[str, Any] | None:
-    from sklearn.metrics import top_k_accuracy_score
-
     k = min(_TOP, logits.shape[1] - 1)
     if k < 2:
         return None
-    share = top_k_accuracy_score(labels, logits, k=k, labels=np.arange(logits.shape[1]))
-    return {"k": k, "accuracy": float(share)}
+    found = 0
+    for rows, part in _parts(logits):
+        true = labels[rows, None]
+        own = np.take_along_axis(part, true, 1)
+        # Of classes that are as likely, the later ones come first, as in scikit-learn.
+        before = (part > own) | ((part == own) & (np.arange(logits.shape[1]) > true))
+        found += int((before.sum(1) < k).sum())
+    return {"k": k, "accuracy": found / len(labels)}
 
 
 def _log_probabilities(logits: NDArray[np.float32], temperature: float) -> Iterator[tuple[slice, Floats]]:

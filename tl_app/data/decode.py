@@ -34,6 +34,7 @@ from tl_app.errors import PhotoError
 
 __all__ = [
     "EXTENSIONS",
+    "LONGEST_RATIO",
     "MAX_PIXELS",
     "open_photo",
     "open_pixels",
@@ -46,6 +47,8 @@ __all__ = [
 EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .dib .gif .tif .tiff .avif .heic .heif .hif".split()
 )
+# A 1 x 10,000 strip would grow to 256 x 2,560,000; only its middle can reach a network anyway.
+LONGEST_RATIO = 8
 
 _ORIENTATION = 0x0112  # EXIF
 _PHOTOMETRIC, _NEW_SUBFILE, _DNG_VERSION, _COLOUR_FILTER_ARRAY = 262, 254, 50706, 32803  # TIFF

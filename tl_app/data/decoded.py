@@ -128,8 +128,10 @@ class DecodedPhotos:
         Photos that are added to a folder later are so the only ones that are decoded.
         """
         row, donors = self._rows.get(content), self._donors
-        pixels = donors.pixels(content, row) if row is not None and donors is not None else None
-        return row is not None and pixels is not None and self._write(row, memoryview(pixels))
+        if row is None or donors is None or donors.size(content) != (row.width, row.height):
+            return False
+        pixels = donors.pixels(content)
+        return pixels is not None and self._write(row, memoryview(pixels))
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -187,7 +189,7 @@ class DecodedPhotos:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._take_in()  # what another process may have added
             self._journal.cut()
-            self._donors = Donors(self._folder)
+            self._donors = Donors.alike(self._folder)
             return PieceWriter(self._pixels, self._journal, lock, self._lose)
         except BaseException:
             lock.release()

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from tl_app import caches
+from tl_app import caches, resources
 from tl_app.data.durable import Journal, read_at
 from tl_app.errors import ResourceError
 from tl_app.files import sync_folder, write_atomically
@@ -41,25 +42,40 @@ class Row:
 
 
 class Donors:
-    """Photos in the files that were made in the same way; a photo in two of them is taken from the newer one.
+    """Photos that files of decoded ones have already; a photo in two of them is taken from the newer one.
 
     Args:
-        folder: The entry that photos are wanted for; entries alike begin their names alike.
+        folders: The entries that are looked through.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folders: Iterable[Path]) -> None:
         self._places: dict[str, tuple[BinaryIO, Row]] = {}
-        alike = folder.name.partition("-")[0]
-        for path in sorted(folder.parent.glob(f"{alike}-*"), key=_used_seconds):
-            if path != folder:
-                with contextlib.suppress(OSError, ValueError):  # it is being removed, or spoilt
-                    self._take_in(path)
+        for path in sorted(folders, key=_used_seconds):
+            with contextlib.suppress(OSError, ValueError):  # it is being removed, or spoilt
+                self._take_in(path)
 
-    def pixels(self, content: str, wanted: Row) -> bytes | None:
-        """The pixels of a photo, where some file has it in the size that is wanted."""
-        file, row = self._places.get(content, (None, wanted))
-        if file is None or (row.width, row.height) != (wanted.width, wanted.height):
+    @classmethod
+    def alike(cls, folder: Path) -> Donors:
+        """Of an entry: those whose photos were made in the same way, which begin their names alike."""
+        kind = folder.name.partition("-")[0]
+        return cls(path for path in folder.parent.glob(f"{kind}-*") if path != folder)
+
+    @classmethod
+    def all(cls) -> Donors:
+        """Whatever there is, in whichever size."""
+        return cls((resources.cache_dir() / "decoded").glob("*-*"))
+
+    def size(self, content: str) -> tuple[int, int] | None:
+        """Width and height, in pixels, in which there is a photo."""
+        place = self._places.get(content)
+        return (place[1].width, place[1].height) if place else None
+
+    def pixels(self, content: str) -> bytes | None:
+        """A photo's pixels, row by row."""
+        place = self._places.get(content)
+        if place is None:
             return None
+        file, row = place
         with contextlib.suppress(OSError):
             found = read_at(file.fileno(), row.size_bytes, row.offset)
             return found if len(found) == row.size_bytes else None

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tl_app.data.decode import open_pixels, upright_rgb
+from tl_app.data.decode import LONGEST_RATIO, open_pixels, upright_rgb
 from tl_app.data.pixels import from_rows, middle, resized, to_channels_last
 from tl_app.errors import UsageError
 
@@ -24,8 +24,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _FILTERS = ("bicubic", "bilinear")
-# A 1 x 10,000 strip would grow to 256 x 2,560,000; only its middle can reach the network anyway.
-LONGEST_RATIO = 8
 
 
 @dataclass(frozen=True)

@@ -160,9 +160,11 @@ def fill(store: BoundaryStore, frozen: Frozen, items: Sequence[Item], *, view: i
 
 def _computed(frozen: Frozen, items: Sequence[Item], view: int) -> Iterator[tuple[list[Item], Tensor]]:
     """Activations of one view of photos, batch by batch: on a CPU each core loads and computes batches of its own."""
+    if not items:  # then the stages, which may take half a second to compile, are of no use
+        return
     cores = torch.get_num_threads() if frozen.device.type == "cpu" else 1
     batch = max(1, frozen.form.batch // cores)
-    order = chunks(list(range(len(items))), batch) if items else []
+    order = chunks(list(range(len(items))), batch)
 
     def load(index: int) -> Tensor:
         return frozen.load(items[index], view)

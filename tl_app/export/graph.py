@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from tl_app.backbones.staged import StagedNetwork, split
-from tl_app.data.preprocessing import LONGEST_RATIO, Preprocessing
+from tl_app.data.decode import LONGEST_RATIO
+from tl_app.data.preprocessing import Preprocessing
 
 
 class Classifier(nn.Module):

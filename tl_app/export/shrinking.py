@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from tl_app.data.preprocessing import LONGEST_RATIO, Preprocessing
+from tl_app.data.decode import LONGEST_RATIO
+from tl_app.data.preprocessing import Preprocessing
 from tl_app.export.contract import PHOTOS
 from tl_app.export.steps import Steps
 

@@ -1,6 +1,7 @@
 """Small pictures for the page as data URIs, kept on disk by the photo's content.
 
-The page never gets the address of a user's file: gradio need not be allowed to serve any folder.
+They are made from the decoded photos that trainings keep, where those are large enough, else from the file. The page
+never gets the address of a user's file: gradio need not be allowed to serve any folder.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import base64
 import contextlib
 import hashlib
 import io
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 from tl_app import resources
-from tl_app.data.decode import thumbnail
+from tl_app.data.decode import LONGEST_RATIO, thumbnail
 from tl_app.data.index import DatasetIndex, Photo
+from tl_app.data.pixelfile import Donors
 from tl_app.errors import PhotoError
 from tl_app.files import write_atomically
 
@@ -31,15 +34,12 @@ def data_uri(path: Path, side: int) -> str:
     Raises:
         PhotoError: The photo cannot be read.
     """
-    return _uri(_encode(path, side))
+    return _uri(_encoded(path, side))
 
 
 def of_pixels(pixels: np.ndarray, side: int) -> str:
     """A picture, uint8 (h, w, 3), of at most ``side`` pixels as a data URI."""
-    image, out = Image.fromarray(np.ascontiguousarray(pixels)), io.BytesIO()
-    image.thumbnail((side, side))
-    image.save(out, "JPEG", quality=_QUALITY)
-    return _uri(out.getvalue())
+    return _uri(_encoded(Image.fromarray(np.ascontiguousarray(pixels)), side))
 
 
 def of_classes(
@@ -50,21 +50,16 @@ def of_classes(
     A photo that has gone bad since the scan is passed over.
     """
     chosen = {name: spread(_photos_of(index, name), per_class) for name in classes}
-    with ThreadPoolExecutor(_THREADS) as pool:
-        made = {
-            name: list(pool.map(lambda p: _cached(index.root, side, p.path, p.content_hash), chosen[name]))
-            for name in classes
-        }
-    return {
-        name: [(photo, uri) for photo, uri in zip(chosen[name], made[name], strict=True) if uri]
-        for name in classes
-    }
+    files = [(photo.path, photo.content_hash) for name in classes for photo in chosen[name]]
+    made = iter(of_files(index.root, files, side))
+    return {name: [(photo, uri) for photo in chosen[name] if (uri := next(made))] for name in classes}
 
 
 def of_files(root: Path, files: list[tuple[str, str]], side: int) -> list[str]:
     """Data URIs of photos, each given by path under ``root`` and hash of its content; empty where one is gone."""
+    decoded = _Decoded()
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(lambda file: _cached(root, side, *file), files))
+        return list(pool.map(lambda file: _cached(root / file[0], file[1], side, decoded), files))
 
 
 def spread(photos: list[Photo], most: int) -> list[Photo]:
@@ -78,14 +73,34 @@ def _photos_of(index: DatasetIndex, name: str) -> list[Photo]:
     return [photo for photo in index.photos if photo.label == name and not photo.issue]
 
 
-def _cached(root: Path, side: int, path: str, content_hash: str) -> str:
+class _Decoded:
+    """The decoded photos that trainings keep; looked for when the first is wanted."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: Donors | None = None
+
+    def picture(self, content_hash: str, side: int) -> Image.Image | None:
+        """A photo, all of it, with its longer side at least ``side`` pixels."""
+        with self._lock:
+            known = self._known = self._known or Donors.all()
+        size = known.size(content_hash)
+        # Of a photo at the ratio's limit only the middle may be there.
+        if size is None or max(size) < side or max(size) >= LONGEST_RATIO * min(size):
+            return None
+        pixels = known.pixels(content_hash)
+        return Image.frombytes("RGB", size, pixels) if pixels is not None else None
+
+
+def _cached(path: Path, content_hash: str, side: int, decoded: _Decoded) -> str:
     key = hashlib.sha256(f"{content_hash} {side}".encode()).hexdigest()[:32]
     file = resources.cache_dir() / "thumbnails" / key[:2] / f"{key}.jpg"
     with contextlib.suppress(OSError):
         if content_hash:
             return _uri(file.read_bytes())
     try:
-        content = _encode(root / path, side)
+        kept = decoded.picture(content_hash, side) if content_hash else None
+        content = _encoded(kept or path, side)
     except PhotoError:
         return ""
     with contextlib.suppress(OSError):  # a full disk costs the cache, not the picture
@@ -95,9 +110,13 @@ def _cached(root: Path, side: int, path: str, content_hash: str) -> str:
     return _uri(content)
 
 
-def _encode(path: Path, side: int) -> bytes:
+def _encoded(source: Path | Image.Image, side: int) -> bytes:
     out = io.BytesIO()
-    thumbnail(path, side).save(out, "JPEG", quality=_QUALITY)
+    if isinstance(source, Image.Image):
+        source.thumbnail((side, side), Image.Resampling.BICUBIC)
+    else:
+        source = thumbnail(source, side)
+    source.save(out, "JPEG", quality=_QUALITY)
     return out.getvalue()
 
 
