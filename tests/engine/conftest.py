@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tl_app.config import TrainConfig
 from tl_app.data.index import scan
+from tl_app.engine import filling
 from tl_app.engine.setup import resolve
 from tl_app.engine.train import train
 from tl_app.events import Event
@@ -49,3 +50,18 @@ def tensors(folder: Path) -> dict[str, Tensor]:
         for path in sorted(folder.glob("*.safetensors"))
         for name, value in load_file(path).items()
     }
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many photos each store lacked when it was opened to be filled."""
+    counts: list[int] = []
+    real = filling._open_store
+
+    def counting(part: Any, view: int, contents: list[str], **rest: Any) -> Any:
+        store = real(part, view, contents, **rest)
+        counts.append(len(store.missing(contents)))
+        return store
+
+    monkeypatch.setattr(filling, "_open_store", counting)
+    return counts

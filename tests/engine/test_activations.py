@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,20 +28,6 @@ def losses(events: list[Event]) -> list[float]:
 
 def notices(events: list[Event]) -> str:
     return " ".join(event.text for event in events if isinstance(event, Notice))
-
-
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many photos each call of the frozen stages computed while stores were filled."""
-    counts: list[int] = []
-    real = activations.fill
-
-    def counting(store: Any, part: Any, items: Any, **rest: Any) -> None:
-        counts.append(len(store.missing(item.content for item in items)))
-        real(store, part, items, **rest)
-
-    monkeypatch.setattr(activations, "fill", counting)
-    return counts
 
 
 @pytest.mark.parametrize(
@@ -117,6 +104,29 @@ def test_stopped_while_filling_it_goes_on_where_it_was(
     assert computed == [24, 20]  # the first batch of four was kept
 
 
+def test_the_next_view_is_computed_while_one_is_written(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    second_began, real = threading.Event(), boundary.write_atomically
+    load = frozen.Frozen.load
+
+    def loading(self: frozen.Frozen, item: Any, view: int) -> Any:
+        if view == 1:
+            second_began.set()
+        return load(self, item, view)
+
+    def slow(*args: Any) -> None:
+        assert second_began.wait(20), "the second view waits for the first one's disk"
+        real(*args)
+
+    monkeypatch.setattr(frozen.Frozen, "load", loading)
+    monkeypatch.setattr(activations, "_loading_seconds", lambda _: 0.01)  # which loads view 1 too
+    monkeypatch.setattr(boundary, "write_atomically", slow)
+    events = list(trainer(tmp_path / "run", recipe="head", views=3, epochs=3))
+    assert isinstance(events[-1], Finished)
+    assert len(list((home / "cache" / "boundary").rglob("*.safetensors"))) == 3
+
+
 @pytest.mark.parametrize("recipe", ["head", "partial"])
 def test_a_resumed_run_ends_with_the_same_bits_though_the_cache_was_cleared(
     trainer: Trainer, tmp_path: Path, recipe: str
@@ -187,11 +197,8 @@ def run_to_end(generator: Iterator[Event]) -> Any:
 
 
 def test_features_of_the_probe_are_those_of_the_run(
-    trainer: Trainer, photos: Path, tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
+    trainer: Trainer, photos: Path, tmp_path: Path, computed: list[int]
 ) -> None:
-    from tl_app.engine import features
-
-    monkeypatch.setattr(features, "fill", activations.fill)
     config = TrainConfig(data=str(photos), backbone="mobilenet_v3_small", weights="random", image_size=32)
     found = run_to_end(pooled_features(config, scan(photos), lambda: False))
     assert found.train.shape == (20, 1024) and found.val.shape == (4, 1024)

@@ -7,29 +7,25 @@ and after.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import os
 import statistics
 import time
 import uuid
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 from torch import Tensor
 
 from tl_app import caches, resources
-from tl_app.engine.background import Report, with_progress
-from tl_app.engine.batches import Item, assembled, chunks, stacked
+from tl_app.engine import filling
+from tl_app.engine.background import with_progress
 from tl_app.engine.boundary import BoundaryStore
 from tl_app.engine.costs import Costs, affordable_views, keep
 from tl_app.engine.frozen import Form, Frozen
 from tl_app.engine.inputs import Inputs, from_activations, from_photos
-from tl_app.engine.workers import on_each_core
-from tl_app.errors import Interrupted
 from tl_app.events import Event, Notice
 
 _TIMED = 8  # photos that loading is timed on
@@ -130,85 +126,6 @@ def inputs(frozen: Frozen, plan: Plan) -> Generator[Event, None, Inputs]:
     return from_photos(frozen.photos, sampling, to_boundary)
 
 
-def fill(store: BoundaryStore, frozen: Frozen, items: Sequence[Item], *, view: int, report: Report) -> None:
-    """Computes the activations that a store lacks.
-
-    Args:
-        store: Of this view.
-        frozen: The stages and photos.
-        items: Photos that must be in the store afterwards.
-        view: Which view of them.
-        report: Called with photos done and photos in all.
-
-    Raises:
-        Interrupted: ``frozen.stop`` said so; what was computed is kept.
-        OSError: The store cannot be written.
-    """
-    by_content = {item.content: item for item in items}
-    todo = [by_content[content] for content in store.missing(by_content)]
-
-    done = len(by_content) - len(todo)
-    for chunk, rows in _computed(frozen, todo, view):
-        store.append([item.content for item in chunk], rows)
-        done += len(chunk)
-        report(done, len(by_content))
-        if frozen.stop():
-            store.flush()
-            raise Interrupted("Computing the frozen activations was stopped.")
-    store.flush()
-
-
-def _computed(frozen: Frozen, items: Sequence[Item], view: int) -> Iterator[tuple[list[Item], Tensor]]:
-    """Activations of one view of photos, batch by batch: on a CPU each core loads and computes batches of its own."""
-    if not items:  # then the stages, which may take half a second to compile, are of no use
-        return
-    cores = torch.get_num_threads() if frozen.device.type == "cpu" else 1
-    batch = max(1, frozen.form.batch // cores)
-    order = chunks(list(range(len(items))), batch)
-
-    def load(index: int) -> Tensor:
-        return frozen.load(items[index], view)
-
-    def named(chunk: list[int]) -> list[Item]:
-        return [items[index] for index in chunk]
-
-    if cores == 1:
-        for chunk, images in assembled(order, load):
-            yield named(chunk), frozen.rows(images)
-        return
-    frozen.forward  # noqa: B018 - compiled before there are several threads
-
-    def work(chunk: list[int]) -> tuple[list[Item], Tensor]:
-        return named(chunk), frozen.rows(stacked([load(index) for index in chunk]), alone=True)
-
-    yield from on_each_core(work, order, cores)
-
-
-def open_store(frozen: Frozen, view: int, items: Sequence[Item], *, in_memory: bool) -> BoundaryStore:
-    """The store of one view of photos, with room for what it lacks.
-
-    Args:
-        frozen: The stages and photos.
-        view: Which view.
-        items: Photos that will be in it.
-        in_memory: Whether a store in memory alone will do where the disk has no room.
-
-    Raises:
-        OSError: There is no room.
-    """
-    try:
-        folder = caches.folder("boundary", frozen.key(view))
-        store = BoundaryStore(folder, hold=caches.hold(folder))
-        if caches.make_room(len(store.missing(item.content for item in items)) * frozen.form.row_bytes):
-            return store
-    except OSError:
-        if not in_memory:
-            raise
-    if not in_memory:
-        raise OSError(errno.ENOSPC, "no room within the cache's limit")
-    return BoundaryStore(None)
-
-
 def memory_limit() -> int:
     """How many bytes of activations may stay in memory."""
     return min(_MEMORY_BYTES, int(psutil.virtual_memory().available) // _MEMORY_SHARE)
@@ -216,24 +133,14 @@ def memory_limit() -> int:
 
 def _filled_views(frozen: Frozen, plan: Plan, in_memory: bool) -> Generator[Event, None, list[BoundaryStore]]:
     photos = frozen.photos
-    total = len(photos.train) * plan.views + len(photos.val)
-
-    def work(report: Report) -> list[BoundaryStore]:
-        stores: list[BoundaryStore] = []
-        before = 0
-        for view in range(plan.views):
-            items = [*photos.train, *(photos.val if view == 0 else ())]
-            store = open_store(frozen, view, items, in_memory=in_memory)
-
-            def shifted(done: int, _: int, before: int = before) -> None:
-                report(before + done, total)
-
-            fill(store, frozen, items, view=view, report=shifted)
-            before += len(items)
-            stores.append(store)
-        return stores
-
-    return (yield from with_progress("computing frozen activations", "photos", work))
+    wanted = [[*photos.train, *photos.val], *[photos.train] * (plan.views - 1)]
+    return (
+        yield from with_progress(
+            "computing frozen activations",
+            "photos",
+            lambda report: filling.fill(frozen, wanted, in_memory=in_memory, report=report),
+        )
+    )
 
 
 def _loading_seconds(frozen: Frozen) -> float:

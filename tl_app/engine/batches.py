@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from tl_app.data.augment import Augmentation
 from tl_app.data.pixels import resized
 from tl_app.data.store import PhotoStore
 
+T = TypeVar("T")
 Batch = tuple[Tensor, Tensor]  # photos (B, …), int64 labels (B,)
 _AHEAD = 2  # batches made before they are asked for
 _MOST_THREADS = 16
@@ -203,23 +204,23 @@ def chunks(order: list[int], batch_size: int) -> list[list[int]]:
 
 
 def assembled(
-    order: list[list[int]], load: Callable[[int], Tensor], *, pinned: bool = False
-) -> Iterator[tuple[list[int], Tensor]]:
+    order: Iterable[list[T]], load: Callable[[T], Tensor], *, pinned: bool = False
+) -> Iterator[tuple[list[T], Tensor]]:
     """Loads rows in threads, a few batches ahead, and stacks them.
 
     Args:
-        order: The numbers that make up each batch.
-        load: From a number to its row, of one shape and type for all.
+        order: What makes up each batch, by number or whatever ``load`` takes.
+        load: From one of those to its row, of one shape and type for all.
         pinned: As for :func:`train_batches`.
 
     Yields:
-        The numbers of a batch and its rows, (B, …); rows of three dimensions are stacked channels last.
+        What makes up a batch and its rows, (B, …); rows of three dimensions are stacked channels last.
     """
-    waiting: deque[tuple[list[int], list[Future[Tensor]]]] = deque()
+    waiting: deque[tuple[list[T], list[Future[Tensor]]]] = deque()
     pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="tl-app photos")
     try:
         for chunk in order:
-            waiting.append((chunk, [pool.submit(load, index) for index in chunk]))
+            waiting.append((chunk, [pool.submit(load, each) for each in chunk]))
             if len(waiting) > _AHEAD:
                 yield _taken(*waiting.popleft(), pinned)
         while waiting:
@@ -228,7 +229,7 @@ def assembled(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _taken(chunk: list[int], rows: list[Future[Tensor]], pinned: bool) -> tuple[list[int], Tensor]:
+def _taken(chunk: list[T], rows: list[Future[Tensor]], pinned: bool) -> tuple[list[T], Tensor]:
     return chunk, stacked([row.result() for row in rows], pinned=pinned)
 
 

@@ -43,7 +43,7 @@ class BoundaryStore:
         self._paths: list[Path | None] = []
         self._open: list[Tensor | None] = []  # shards in memory or mapped
         self._waiting: list[tuple[list[str], Tensor]] = []
-        self._read_bytes = 0
+        self._read_bytes = self._unwritten_bytes = 0
         self._lock = threading.Lock()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="tl-app boundary")
         self._writes: list[Future[None]] = []
@@ -67,8 +67,17 @@ class BoundaryStore:
             OSError: An earlier shard could not be written.
         """
         self._waiting.append((list(contents), rows))
+        if self._folder is not None:
+            with self._lock:
+                self._unwritten_bytes += rows.nbytes
         if sum(waiting.nbytes for _, waiting in self._waiting) >= SHARD_BYTES:
-            self._close_shard()
+            self.begin_writing()
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """Of rows that are not on disk yet, and will be."""
+        with self._lock:
+            return self._unwritten_bytes
 
     def flush(self) -> None:
         """Writes what waits and waits for all writes.
@@ -76,7 +85,7 @@ class BoundaryStore:
         Raises:
             OSError: The disk is full or the folder cannot be written.
         """
-        self._close_shard()
+        self.begin_writing()
         writes, self._writes = self._writes, []
         for write in writes:
             write.result()
@@ -90,7 +99,12 @@ class BoundaryStore:
         """Several photos' activations in one tensor, (B, …)."""
         return torch.stack([self.row(content) for content in contents])
 
-    def _close_shard(self) -> None:
+    def begin_writing(self) -> None:
+        """Sends what waits on its way to the disk.
+
+        Raises:
+            OSError: An earlier shard could not be written.
+        """
         if not self._waiting:
             return
         contents = [content for group, _ in self._waiting for content in group]
@@ -109,6 +123,7 @@ class BoundaryStore:
         write_atomically(path, save({"rows": rows}, {"contents": json.dumps(contents)}))
         with self._lock:  # from now on read from the file; memory is for the shard under way
             self._paths[number], self._open[number] = path, None
+            self._unwritten_bytes -= rows.nbytes
 
     def _take_in(self, path: Path) -> None:
         try:

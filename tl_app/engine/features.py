@@ -18,11 +18,11 @@ from tl_app.config import TrainConfig
 from tl_app.data.augment import PLAIN
 from tl_app.data.index import DatasetIndex
 from tl_app.engine import setup
-from tl_app.engine.activations import fill, open_store
 from tl_app.engine.background import Report, with_progress
 from tl_app.engine.batches import Item
 from tl_app.engine.boundary import BoundaryStore
 from tl_app.engine.device import move, resolve_device
+from tl_app.engine.filling import fill
 from tl_app.engine.frozen import Frozen
 from tl_app.engine.inputs import Sampling
 from tl_app.engine.source import source_of
@@ -88,13 +88,12 @@ def pooled_features(
     depth, items = len(network.stages), [*photos.train, *photos.val]
     sampling = Sampling(batch_size=1, augmentation=PLAIN, seed=0, views=1)
     part = Frozen(network, depth, photos, sampling, device, config.precision, images=len(items), stop=stop)
-    # Feature vectors are small: a disk that cannot be written costs the reuse, not the answer.
-    store = open_store(part, 0, items, in_memory=True)
 
-    def work(report: Report) -> None:
-        fill(store, part, items, view=0, report=report)
+    def work(report: Report) -> BoundaryStore:
+        # Feature vectors are small: a disk that cannot be written costs the reuse, not the answer.
+        return fill(part, [items], in_memory=True, report=report)[0]
 
-    yield from with_progress("computing features", "photos", work)
+    store = yield from with_progress("computing features", "photos", work)
     return Features(*_rows(store, photos.train), *_rows(store, photos.val), classes=index.classes)
 
 
