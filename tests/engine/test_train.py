@@ -12,7 +12,7 @@ from tests.engine.conftest import Trainer, tensors
 from tl_app.backbones.staged import build
 from tl_app.engine import epoch, step
 from tl_app.engine import evaluate as evaluation
-from tl_app.engine.checkpoints import LAST, START, read_position
+from tl_app.engine.checkpoints import LAST, START, is_finite, read_position
 from tl_app.engine.evaluate import Evaluation
 from tl_app.errors import DivergedError, ResourceError, UsageError
 from tl_app.events import (
@@ -313,6 +313,24 @@ def test_weights_that_are_not_finite_are_never_saved(
     list(trainer(tmp_path / "whole"))
     list(trainer(tmp_path / "run"))
     assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("values", "finite"),
+    [
+        ([1.0, -2.0, 3e38], True),
+        ([3e38] * 8, True),  # though their sum is not
+        ([3e38] * 8 + [float("inf")], False),
+        ([float("inf"), float("-inf"), 0.0], False),
+        ([0.0, float("nan")], False),
+    ],
+)
+def test_a_checkpoint_holds_finite_numbers_alone(values: list[float], finite: bool) -> None:
+    network = build("mobilenet_v3_small", num_classes=2)
+    assert is_finite(network, None, 0)
+    with torch.no_grad():
+        network.net.classifier[3].weight.view(-1)[: len(values)] = torch.tensor(values)
+    assert is_finite(network, None, 0) == finite
 
 
 def test_another_thread_that_builds_networks_changes_nothing(trainer: Trainer, tmp_path: Path) -> None:
