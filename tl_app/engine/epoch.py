@@ -43,6 +43,8 @@ from tl_app.transfer.standardise import Standardise, folded
 
 CHECKPOINT_SECONDS = 60.0  # between checkpoints within an epoch
 EPOCH_CHECKPOINT_SECONDS = 1.0  # between checkpoints at the ends of epochs: some last a few milliseconds
+# Or as many for each second that the last checkpoint took: on a fast card a large network's may take as long as an epoch.
+_PER_SECOND_OF_SAVING = 10
 _REPORT_SECONDS = 0.25  # between looks at the loss, where a look waits for all work queued on the device
 
 
@@ -81,6 +83,7 @@ class Training:
     )  # best weights not on disk yet, by file
     clock: float = field(default_factory=time.monotonic)
     saved_at: float = field(default_factory=time.monotonic)
+    saving_seconds: float = 0.0  # of the last checkpoint
 
     @property
     def batch_size(self) -> int:
@@ -129,7 +132,8 @@ def run_epoch(training: Training, phase: int) -> Generator[Event, None, bool]:
     last = position.epoch == training.first_epoch(phase + 1)
     if last:
         _keep_probe(training, phase)
-    if last or time.monotonic() - training.saved_at >= EPOCH_CHECKPOINT_SECONDS:
+    pause = EPOCH_CHECKPOINT_SECONDS * max(1.0, _PER_SECOND_OF_SAVING * training.saving_seconds)
+    if last or time.monotonic() - training.saved_at >= pause:
         yield save(training)
     elif (name := checkpoints.best_name(done.epoch)) in training.unsaved:
         # Kept until the next checkpoint, while the network's own go on moving.
@@ -143,6 +147,7 @@ def save(training: Training) -> CheckpointSaved:
     Raises:
         NotFinite: A weight is NaN or infinite, whatever the loss was; the old checkpoint stays.
     """
+    started = time.monotonic()
     _check_finite(training)
     training.tick()
     for name, tensors in training.unsaved.items():
@@ -160,6 +165,7 @@ def save(training: Training) -> CheckpointSaved:
     )
     checkpoints.remove_stale(training.folder, training.position)
     training.saved_at = time.monotonic()
+    training.saving_seconds = training.saved_at - started
     return CheckpointSaved(training.position.step, training.position.epoch, f"{path.parent.name}/{path.name}")
 
 
