@@ -16,7 +16,7 @@ from tests.engine.test_train import assert_same, train_until
 from tl_app import caches
 from tl_app.config import TrainConfig
 from tl_app.data.index import scan
-from tl_app.engine import activations, boundary, frozen, inference
+from tl_app.engine import activations, batches, boundary, frozen, inference, inputs
 from tl_app.engine.checkpoints import LAST, read_position
 from tl_app.engine.features import pooled_features
 from tl_app.events import EpochDone, Event, Finished, Notice, PhaseStarted
@@ -102,6 +102,37 @@ def test_stopped_while_filling_it_goes_on_where_it_was(
     events = list(trainer(tmp_path / "run", recipe="head", augmentation="none"))
     assert isinstance(events[-1], Finished) and events[-1].reason == "completed"
     assert computed == [24, 20]  # the first batch of four was kept
+
+
+@pytest.mark.parametrize(
+    ("recipe", "epochs", "cache"),
+    [("gradual", 4, "auto"), ("gradual", 6, "on"), ("lp-ft", 4, "on"), ("lp-ft", 4, "off")],
+)
+def test_later_phases_see_other_views_and_never_plain_photos(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, epochs: int, cache: str
+) -> None:
+    drawn: list[int] = []
+    real = inputs.view_of
+
+    def recorded(*args: Any) -> int:
+        drawn.append(real(*args))
+        return drawn[-1]
+
+    monkeypatch.setattr(inputs, "view_of", recorded)
+    monkeypatch.setattr(batches, "view_of", recorded)
+    settings: dict[str, Any] = {
+        "backbone": "bundled",
+        "weights": "default",
+        "image_size": 64,
+        "views": epochs,
+    }
+    settings |= {"freeze": 6} if recipe == "gradual" else {}
+    events = list(trainer(tmp_path / "run", recipe=recipe, epochs=epochs, cache=cache, **settings))
+    assert isinstance(events[-1], Finished)
+    assert sorted(set(drawn)) == list(range(epochs)), "each epoch has views of its own"
+    assert drawn.count(0) <= 2 * 20, (
+        "plain ones are those of the first epoch, and what it measures features on"
+    )
 
 
 def test_the_next_view_is_computed_while_one_is_written(

@@ -56,7 +56,7 @@ def test_an_epoch_sees_each_photo_once_and_depends_on_seed_and_epoch(
                 augmentation=Augmentation("strong"),
                 seed=seed,
                 epoch=number,
-                views=3,
+                views=range(3),
             )
         )
         return torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches])
@@ -81,7 +81,7 @@ def test_an_epoch_goes_on_in_its_middle(store: PhotoStore, items: list[Item]) ->
                 augmentation=Augmentation("light"),
                 seed=3,
                 epoch=2,
-                views=3,
+                views=range(3),
                 first=first,
             )
         )
@@ -105,7 +105,7 @@ def test_an_abandoned_epoch_leaves_no_threads(store: PhotoStore, items: list[Ite
     import threading
 
     before = threading.active_count()
-    batches = train_batches(store, items, batch_size=2, augmentation=PLAIN, seed=0, epoch=0, views=1)
+    batches = train_batches(store, items, batch_size=2, augmentation=PLAIN, seed=0, epoch=0, views=range(1))
     next(batches)
     batches.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
@@ -147,9 +147,12 @@ def test_what_is_left_over_goes_to_classes_by_chance() -> None:
 
 
 def test_a_photo_drawn_again_gets_another_view() -> None:
-    assert [view_of(2, draw, 10, 12) for draw in (5, 17, 29)] == [2, 3, 4]
-    assert view_of(2, 5, 10, 12) == 2 and view_of(12, 5, 10, 12) == 7  # as without repeats
-    assert [view_of(9, draw, 10, 12) for draw in (5, 17)] == [9, 5]
+    ten = range(10)
+    assert [view_of(2, draw, ten, 12) for draw in (5, 17, 29)] == [2, 3, 4]
+    assert view_of(2, 5, ten, 12) == 2 and view_of(12, 5, ten, 12) == 7  # as without repeats
+    assert [view_of(9, draw, ten, 12) for draw in (5, 17)] == [9, 5]
+    assert [view_of(30, draw, range(30, 40), 12) for draw in (5, 17)] == [30, 31]
+    assert view_of(42, 5, range(30, 40), 12) == 37
 
 
 def test_balanced_batches_hold_the_photos_they_name(store: PhotoStore, items: list[Item]) -> None:

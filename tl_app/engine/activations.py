@@ -22,6 +22,7 @@ from torch import Tensor
 from tl_app import caches, resources
 from tl_app.engine import filling
 from tl_app.engine.background import with_progress
+from tl_app.engine.batches import Item
 from tl_app.engine.boundary import BoundaryStore
 from tl_app.engine.costs import Costs, affordable_views, keep
 from tl_app.engine.frozen import Form, Frozen
@@ -105,7 +106,7 @@ def inputs(frozen: Frozen, plan: Plan) -> Generator[Event, None, Inputs]:
     Raises:
         Interrupted: ``frozen.stop`` said so; what was computed is found again next time.
     """
-    sampling = dataclasses.replace(frozen.sampling, views=plan.views)
+    sampling = dataclasses.replace(frozen.sampling, views=_drawn(frozen, plan))
     if plan.kept:
         try:
             amount = (len(frozen.photos.train) * plan.views + len(frozen.photos.val)) * plan.form.row_bytes
@@ -131,9 +132,20 @@ def memory_limit() -> int:
     return min(_MEMORY_BYTES, int(psutil.virtual_memory().available) // _MEMORY_SHARE)
 
 
-def _filled_views(frozen: Frozen, plan: Plan, in_memory: bool) -> Generator[Event, None, list[BoundaryStore]]:
+def _drawn(frozen: Frozen, plan: Plan) -> range:
+    """The views that epochs draw from: those of the phase's own epochs; one for several epochs is the plain one."""
+    own = frozen.sampling.views
+    plain = plan.views == 1 and (len(own) > 1 or frozen.sampling.augmentation.level == "none")
+    return range(1) if plain else own[: plan.views]
+
+
+def _filled_views(
+    frozen: Frozen, plan: Plan, in_memory: bool
+) -> Generator[Event, None, dict[int, BoundaryStore]]:
     photos = frozen.photos
-    wanted = [[*photos.train, *photos.val], *[photos.train] * (plan.views - 1)]
+    wanted: dict[int, list[Item]] = {0: list(photos.val)}
+    for view in _drawn(frozen, plan):
+        wanted[view] = [*photos.train, *wanted.get(view, ())]
     return (
         yield from with_progress(
             "computing frozen activations",

@@ -4,7 +4,8 @@ What a batch holds depends on (seed, epoch, position) alone, never on timing, so
 same batches. Knows nothing of networks.
 
 A photo has views, numbered from 0: view 0 is what evaluation sees, the others are augmented with chance that depends
-on (seed, view, photo content) alone. An epoch that is not short of views uses the one of its own number.
+on (seed, view, photo content) alone. An epoch that is not short of views uses the one of its own number, so that only
+the first of a run sees photos as they are.
 """
 
 from __future__ import annotations
@@ -51,18 +52,18 @@ def cut(count: int, batch_size: int) -> list[int]:
     return [small + 1] * larger + [small] * (parts - larger)
 
 
-def view_of(epoch: int, draw: int, views: int, photos: int) -> int:
-    """The view that an epoch uses when there are ``views``; with enough, its own number.
+def view_of(epoch: int, draw: int, views: range, photos: int) -> int:
+    """The view that an epoch uses; with enough, the one of its own number.
 
     Args:
-        epoch: Counted from 0.
+        epoch: Counted from 0, not below the first view.
         draw: As :func:`epoch_order` numbers them; a photo drawn again gets the next view.
-        views: Of each photo.
+        views: The numbers that there are.
         photos: How many there are.
     """
     repeats, index = divmod(draw, photos)
-    view = epoch + repeats
-    return view if view < views else (view + index) % views
+    place = epoch - views.start + repeats
+    return views[place if place < len(views) else (place + index) % len(views)]
 
 
 def load_view(
@@ -133,7 +134,7 @@ def train_batches(
     augmentation: Augmentation,
     seed: int,
     epoch: int,
-    views: int,
+    views: range,
     first: int = 0,
     pinned: bool = False,
     balanced: bool = False,
@@ -148,7 +149,7 @@ def train_batches(
         augmentation: How photos are varied.
         seed: Of the run.
         epoch: Counted from 0; order and view differ from epoch to epoch.
-        views: How many views of each photo the epochs draw from.
+        views: The views of each photo that the epochs draw from.
         first: The first batch wanted, when an epoch goes on in its middle.
         pinned: Whether batches lie in memory that a graphics card can copy from by itself.
         balanced: Whether all classes are drawn equally often.

@@ -43,7 +43,7 @@ from tl_app.transfer.standardise import Standardise, folded
 
 CHECKPOINT_SECONDS = 60.0  # between checkpoints within an epoch
 EPOCH_CHECKPOINT_SECONDS = 1.0  # between checkpoints at the ends of epochs: some last a few milliseconds
-# Or as many for each second that the last checkpoint took: on a fast card a large network's may take as long as an epoch.
+# Or as many for each second that the last one took: on a fast card a large network's may take as long as an epoch.
 _PER_SECOND_OF_SAVING = 10
 _REPORT_SECONDS = 0.25  # between looks at the loss, where a look waits for all work queued on the device
 

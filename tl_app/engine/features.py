@@ -86,12 +86,12 @@ def pooled_features(
     photos = yield from setup.read_photos(index, preprocessing, stop)
     move(network, device)
     depth, items = len(network.stages), [*photos.train, *photos.val]
-    sampling = Sampling(batch_size=1, augmentation=PLAIN, seed=0, views=1)
+    sampling = Sampling(batch_size=1, augmentation=PLAIN, seed=0, views=range(1))
     part = Frozen(network, depth, photos, sampling, device, config.precision, images=len(items), stop=stop)
 
     def work(report: Report) -> BoundaryStore:
         # Feature vectors are small: a disk that cannot be written costs the reuse, not the answer.
-        return fill(part, [items], in_memory=True, report=report)[0]
+        return fill(part, {0: items}, in_memory=True, report=report)[0]
 
     store = yield from with_progress("computing features", "photos", work)
     return Features(*_rows(store, photos.train), *_rows(store, photos.val), classes=index.classes)

@@ -7,7 +7,7 @@ third of a second between two of them. Knows nothing of why activations are kept
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -24,13 +24,13 @@ _Views = list[tuple[int, Item]]  # a batch: views of photos, all of one number
 
 
 def fill(
-    frozen: Frozen, wanted: Sequence[Sequence[Item]], *, in_memory: bool, report: Report
-) -> list[BoundaryStore]:
+    frozen: Frozen, wanted: Mapping[int, Sequence[Item]], *, in_memory: bool, report: Report
+) -> dict[int, BoundaryStore]:
     """Computes the activations that are not kept yet.
 
     Args:
         frozen: The stages and photos.
-        wanted: The photos of each view.
+        wanted: The photos of each view, by its number.
         in_memory: Whether stores in memory alone will do where the disk has no room.
         report: Called with views done and views in all.
 
@@ -41,35 +41,35 @@ def fill(
         Interrupted: ``frozen.stop`` said so; what was computed is kept.
         OSError: The stores cannot be written, or there is no room.
     """
-    stores: list[BoundaryStore] = []
-    photos = [{item.content: item for item in items} for items in wanted]
-    done, total = 0, sum(map(len, photos))
+    stores: dict[int, BoundaryStore] = {}
+    photos = {view: {item.content: item for item in items} for view, items in wanted.items()}
+    done, total = 0, sum(map(len, photos.values()))
 
     def todo() -> Iterator[_Views]:
         nonlocal done
-        for view, items in enumerate(photos):
-            reserved = sum(store.unwritten_bytes for store in stores)
+        for view, items in photos.items():
+            reserved = sum(store.unwritten_bytes for store in stores.values())
             store = _open_store(frozen, view, list(items), in_memory=in_memory, reserved_bytes=reserved)
-            stores.append(store)
+            stores[view] = store
             missing = store.missing(items)
             done += len(items) - len(missing)
             for chunk in chunks(list(range(len(missing))), _batch(frozen)) if missing else ():
                 yield [(view, items[missing[place]]) for place in chunk]
 
-    begun = 0
+    under_way: list[BoundaryStore] = []
     for batch, rows in _computed(frozen, todo()):
         view = batch[0][0]
-        if view > begun:
-            stores[begun].begin_writing()
-            _flush(stores[:begun])  # which had a whole view's time
-            begun = view
+        if stores[view] not in under_way:
+            _flush(under_way[:-1])  # which had a whole view's time
+            under_way = [*under_way[-1:], stores[view]]
+            under_way[0].begin_writing()
         stores[view].append([item.content for _, item in batch], rows)
         done += len(batch)
         report(done, total)
         if frozen.stop():
-            _flush(stores)
+            _flush(under_way)
             raise Interrupted("Computing the frozen activations was stopped.")
-    _flush(stores)
+    _flush(under_way)
     return stores
 
 

@@ -6,7 +6,7 @@ nothing of optimisers, phases before or after, or how the choice was made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +52,7 @@ class Sampling:
         batch_size: Photos per batch at most.
         augmentation: How photos are varied.
         seed: Of the run.
-        views: How many views of each photo the epochs draw from.
+        views: The views of each photo that the epochs draw from, by number.
         pinned: Whether batches lie in memory that a graphics card can copy from by itself.
         balanced: Whether an epoch draws all classes equally often.
         sides: The side of the photos of each epoch of a phase, in pixels; beyond them it is the network's own. Kept
@@ -63,7 +63,7 @@ class Sampling:
     batch_size: int
     augmentation: Augmentation
     seed: int
-    views: int
+    views: range
     pinned: bool = False
     balanced: bool = False
     sides: tuple[int, ...] = ()
@@ -129,7 +129,7 @@ def from_photos(photos: Photos, sampling: Sampling, to_boundary: Callable[[Tenso
 def from_activations(
     photos: Photos,
     sampling: Sampling,
-    views: Sequence[BoundaryStore],
+    stores: Mapping[int, BoundaryStore],
     *,
     device: torch.device,
     in_memory: bool,
@@ -138,13 +138,13 @@ def from_activations(
 
     Args:
         photos: Only their order, labels and content hashes are used.
-        sampling: Order; its ``views`` is the number of stores.
-        views: One store per view; the first one has the validation photos too.
+        sampling: Order and views.
+        stores: One for each of those views, and the plain one, 0, with the validation photos.
         device: Where activations are wanted.
         in_memory: Whether all of them are kept there, rather than read from disk in every epoch.
     """
-    rows = _Rows(photos.train, views, in_memory)
-    val_rows = _Rows(photos.val, views[:1], in_memory)
+    rows = _Rows(photos.train, {view: stores[view] for view in sampling.views}, in_memory)
+    val_rows = _Rows(photos.val, {0: stores[0]}, in_memory)
     shape = rows.shape
 
     def train(epoch: int, first: int) -> Iterator[Batch]:
@@ -170,15 +170,16 @@ def from_activations(
 class _Rows:
     """Rows of some photos in several views: all in one tensor, or read from their stores."""
 
-    def __init__(self, items: Sequence[Item], views: Sequence[BoundaryStore], in_memory: bool) -> None:
+    def __init__(self, items: Sequence[Item], stores: Mapping[int, BoundaryStore], in_memory: bool) -> None:
         self._contents = [item.content for item in items]
-        self._views = views
-        self._held = torch.stack([view.gather(self._contents) for view in views]) if in_memory else None
+        self._stores, self._places = stores, {view: place for place, view in enumerate(stores)}
+        held = (store.gather(self._contents) for store in stores.values())
+        self._held = torch.stack(list(held)) if in_memory else None
 
     @property
     def shape(self) -> torch.Size:
         """Of one row."""
-        return self._views[0].row(self._contents[0]).shape
+        return next(iter(self._stores.values())).row(self._contents[0]).shape
 
     def batches(
         self, order: list[list[int]], view: Callable[[int], int]
@@ -186,11 +187,12 @@ class _Rows:
         contents = self._contents
         if self._held is None:
             yield from assembled(
-                order, lambda draw: self._views[view(draw)].row(contents[draw % len(contents)])
+                order, lambda draw: self._stores[view(draw)].row(contents[draw % len(contents)])
             )
             return
         for chunk in order:
-            yield chunk, self._held[[view(draw) for draw in chunk], [draw % len(contents) for draw in chunk]]
+            places = [self._places[view(draw)] for draw in chunk]
+            yield chunk, self._held[places, [draw % len(contents) for draw in chunk]]
 
 
 def logits_of(

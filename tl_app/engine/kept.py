@@ -72,7 +72,7 @@ def kept_activations(
         network,
         depth,
         Photos(store, items, ()),
-        Sampling(batch_size=1, augmentation=PLAIN, seed=0, views=1),
+        Sampling(batch_size=1, augmentation=PLAIN, seed=0, views=range(1)),
         resolve_device(config.device),
         config.precision,
         images=len(items),

@@ -98,7 +98,7 @@ def _evaluation_of(training: Training) -> tuple[Inputs, Callable[[Tensor], Tenso
         training.phases[training.position.phase].frozen_stages != depth
     ):  # earlier phases moved what is frozen now
         depth, preprocessing = 0, training.photos.store.preprocessing
-        sampling = Sampling(training.batch_size, Augmentation("none"), training.config.seed, views=1)
+        sampling = Sampling(training.batch_size, Augmentation("none"), training.config.seed, views=range(1))
         inputs = from_photos(
             training.photos, sampling, lambda images: to_input(images, preprocessing, device)
         )

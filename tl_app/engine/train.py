@@ -218,12 +218,13 @@ def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
     config, phase = training.config, training.phases[number]
     position, device = training.position, training.device
     # With those of the phase that this one goes on with: it draws from the same views, or from new ones.
-    epochs = training.first_epoch(number + 1) - training.first_epoch(first_of(training.phases, number))
+    views = range(training.first_epoch(first_of(training.phases, number)), training.first_epoch(number + 1))
+    epochs = len(views)
     sampling = Sampling(
         training.batch_size,
         augmentation_of(config),
         config.seed,
-        epochs,
+        views,
         pinned=device.type == "cuda",
         balanced=training.balanced,
         sides=phase.sides,
