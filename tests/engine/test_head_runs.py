@@ -11,7 +11,6 @@ from torch import nn
 
 import tl_app
 from tests.engine.conftest import Trainer, tensors
-from tests.engine.test_activations import computed as computed  # noqa: F401 - a fixture
 from tests.engine.test_activations import losses
 from tests.engine.test_train import assert_same, every_epoch_is_saved, train_until  # noqa: F401
 from tl_app import runs

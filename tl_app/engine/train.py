@@ -279,7 +279,7 @@ def _features(training: Training, report: Report) -> Iterator[tuple[Tensor, Tens
     """What the head is given for each training photo, with labels; all stages are frozen."""
     inputs, done = training.inputs, 0
     assert inputs is not None
-    for rows, labels in inputs.train(0, 0):
+    for rows, labels in inputs.train(training.position.epoch, 0):  # the phase's first
         if training.stop():
             raise Interrupted("Measuring the features was stopped.")
         done += len(rows)
