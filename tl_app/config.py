@@ -178,7 +178,7 @@ class TrainConfig:
     augmentation: str = setting(
         "light",
         "Augmentation",
-        "Random crops, flips and colours in each epoch; strong, trivial and randaugment tilt photos by themselves.",
+        "Random crops, flips and colours in each epoch; crop leaves colours alone, the last three tilt photos too.",
         group="photos",
         choices=choices.AUGMENTATIONS,
     )

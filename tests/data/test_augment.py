@@ -172,7 +172,14 @@ def test_all_chance_comes_from_the_generator(level: str) -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-@pytest.mark.parametrize(("level", "smallest"), [("light", 0.5), ("strong", 0.2)])
+def test_crops_and_flips_alone_leave_colours_as_they_are() -> None:
+    plain = torch.tensor([200, 30, 90], dtype=torch.uint8)[:, None, None].expand(3, 64, 86).clone()
+    views = [_view("crop", seed, plain) for seed in range(20)]
+    assert all(torch.equal(view, plain[:, :56, :56]) for view in views)
+    assert not torch.equal(_view("crop", 0), _view("crop", 1)), "parts differ"
+
+
+@pytest.mark.parametrize(("level", "smallest"), [("crop", 0.08), ("light", 0.5), ("strong", 0.2)])
 def test_crops_keep_their_bounds(level: str, smallest: float) -> None:
     rng = np.random.default_rng(0)
     areas = []
@@ -269,5 +276,7 @@ def test_a_view_takes_a_fraction_of_a_millisecond() -> None:
 
 
 def test_a_level_that_does_not_exist() -> None:
-    with pytest.raises(UsageError, match=r"'extreme'.*Allowed: none, light, strong, trivial, randaugment"):
+    with pytest.raises(
+        UsageError, match=r"'extreme'.*Allowed: none, crop, light, strong, trivial, randaugment"
+    ):
         _view("extreme", 0)

@@ -18,6 +18,9 @@ from tl_app.data.opencv import opencv
 from tl_app.data.pixels import from_rows, middle, resized, to_rows
 from tl_app.errors import UsageError
 
+# The smallest share of a photo's area that a crop keeps. `crop` is torchvision's RandomResizedCrop as it is.
+_SMALLEST = {"crop": 0.08, "light": 0.5}
+_SMALLEST_ELSE = 0.2
 _RATIO = (3 / 4, 4 / 3)  # of a crop's sides, as in torchvision's RandomResizedCrop
 _MEAN_COLOUR = (124, 116, 104)  # of ImageNet; fills what a rotation or erasing leaves bare
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -68,11 +71,12 @@ PLAIN = Augmentation("none")  # every view is what evaluation sees
 def apply(image: Tensor, *, how: Augmentation, size: int, rng: np.random.Generator) -> Tensor:
     """One training view of a photo.
 
-    ``none`` cuts out the middle, which is what evaluation sees. ``light`` takes a random part of at least
-    half the area, flips half of them, and changes brightness, contrast and colour a little. ``strong`` takes
-    parts down to a fifth, changes colours more and hue too, tilts, and applies one more operation or hides a
-    patch. ``trivial`` and ``randaugment`` take such parts too, and apply the operations of
-    :mod:`tl_app.data.policies`. Rotation and erasing come last.
+    ``none`` cuts out the middle, which is what evaluation sees. ``crop`` takes a random part of at least 8 % of the
+    area and flips half of them, as the classic tutorials do. ``light`` takes a random part of at least half the area,
+    flips half of them, and changes brightness, contrast and colour a little. ``strong`` takes parts down to a fifth,
+    changes colours more and hue too, tilts, and applies one more operation or hides a patch. ``trivial`` and
+    ``randaugment`` take such parts too, and apply the operations of :mod:`tl_app.data.policies`. Rotation and erasing
+    come last.
 
     Args:
         image: uint8, (3, H, W), fastest when channels last; it is not changed.
@@ -85,8 +89,12 @@ def apply(image: Tensor, *, how: Augmentation, size: int, rng: np.random.Generat
     """
     if how.level == "none":
         return middle(image, size)
-    rows = to_rows(_random_crop(image, 0.5 if how.level == "light" else 0.2, size, rng))  # (size, size, 3)
-    rows = _varied(_flipped(rows, how.flip, rng), how.level, rng)
+    rows = to_rows(
+        _random_crop(image, _SMALLEST.get(how.level, _SMALLEST_ELSE), size, rng)
+    )  # (size, size, 3)
+    rows = _flipped(rows, how.flip, rng)
+    if how.level != "crop":
+        rows = _varied(rows, how.level, rng)
     if how.rotation:
         rows = _tilt(rows, float(rng.uniform(-how.rotation, how.rotation)))
     if rng.random() < how.erasing:

@@ -39,7 +39,11 @@ _CHOICE_LABELS = {
     "head": {"mlp": "Hidden layer (MLP)"},
     "pooling": {"pool": "Pooled"},
     "optimizer": {"sgd": "SGD with momentum", "adam": "Adam", "adamw": "AdamW"},
-    "augmentation": {"trivial": "TrivialAugment", "randaugment": "RandAugment"},
+    "augmentation": {
+        "crop": "Crops and flips alone",
+        "trivial": "TrivialAugment",
+        "randaugment": "RandAugment",
+    },
     "flip": {"horizontal": "Left and right", "vertical": "Upside down"},
     "balance": {"sampling": "By sampling", "loss": "In the loss"},
     "precision": {"fp32": "32-bit", "bf16": "bfloat16"},
