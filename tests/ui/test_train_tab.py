@@ -105,10 +105,22 @@ def test_start_without_photos_says_what_to_do(acts: train_tab._Acts):
         ("scratch", 1, "partial"),
         ("full", 0, "full"),
         ("full", 9, "head"),
+        ("lp-ft", 6, "lp-ft"),
+        ("gradual", 0, "gradual"),
+        ("gradual", 9, "head"),
+        ("auto", 6, "partial"),
     ],
 )
 def test_recipe_and_depth_never_contradict_each_other(before: str, depth: int, after: str):
     assert settings.recipe_of(before, depth, stages=9) == after
+
+
+@pytest.mark.parametrize("recipe", ["partial", "lp-ft", "gradual"])
+def test_a_depth_stays_with_recipes_that_can_have_several(recipe: str, form_acts: settings._Acts):
+    config = form.TrainConfig(backbone="mobilenet_v2", recipe=recipe, freeze=6)
+    assert form.read(form.shown(config)) == config
+    head = [getattr(config, name) for name in settings.HEAD_FIELDS]
+    assert form_acts.head_chosen("mobilenet_v2", recipe, 6, "", *head)[0]["value"] == 6
 
 
 def test_choosing_a_recipe_moves_the_slider(form_acts: settings._Acts):

@@ -33,6 +33,7 @@ _PROBE_PART = 15  # one in so many epochs
 _BLOCKWISE_LR = 0.05
 
 BEGIN_WITH_HEAD = ("lp-ft", "gradual")  # recipes whose first phase trains the head alone
+OF_ANY_DEPTH = ("partial", *BEGIN_WITH_HEAD)  # recipes that do not stand for one freezing depth
 
 
 @dataclass(frozen=True)

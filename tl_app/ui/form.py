@@ -13,6 +13,7 @@ import gradio as gr
 
 from tl_app.config import TrainConfig
 from tl_app.fields import field_type
+from tl_app.transfer.recipes import OF_ANY_DEPTH
 
 FIELDS = {spec.name: spec for spec in dataclasses.fields(TrainConfig)}
 
@@ -107,13 +108,13 @@ def choices(name: str) -> list[tuple[str, str]]:
 def read(values: Mapping[str, Any]) -> TrainConfig:
     """The config that the form's values stand for.
 
-    The freezing depth is only said for the recipe ``partial``; the other recipes each stand for one.
+    The freezing depth is only said for the recipes that can have several; the others each stand for one.
 
     Raises:
         UsageError: A value is outside its range, or two contradict each other.
     """
     settings = {name: _plain(name, value) for name, value in values.items()}
-    if settings.get("recipe") != "partial":
+    if settings.get("recipe") not in OF_ANY_DEPTH:
         settings["freeze"] = None
     return TrainConfig.from_dict(settings)
 

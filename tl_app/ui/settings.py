@@ -18,7 +18,7 @@ from tl_app.backbones.naming import family_and_label
 from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
 from tl_app.references import FILE_PREFIX
-from tl_app.transfer.recipes import default_depth
+from tl_app.transfer.recipes import BEGIN_WITH_HEAD, OF_ANY_DEPTH, default_depth
 from tl_app.ui import form, picker, preview
 from tl_app.ui.blocks import html
 from tl_app.ui.form import Form
@@ -232,7 +232,8 @@ class _Acts:
     def head_chosen(self, backbone: str, recipe: str, depth: int, source: str, *head: Any) -> tuple[Any, Any]:
         """Another head: its size, and other stages where it takes the place of some; a chosen depth stays."""
         stages = stage_count(backbone, head)
-        depth = min(depth, stages) if recipe == "partial" else default_depth(recipe, stages)
+        deepest = stages - 1 if recipe in BEGIN_WITH_HEAD else stages
+        depth = min(depth, deepest) if recipe in OF_ANY_DEPTH else default_depth(recipe, stages)
         drawn = value_of(backbone, depth, self._classes(source), head)
         return gr.update(maximum=stages, value=depth), drawn
 
@@ -375,6 +376,8 @@ def recipe_of(recipe: str, depth: int, stages: int) -> str:
     """The recipe that a freezing depth stands for, seen from the recipe chosen before."""
     if depth >= stages:
         return "head"
+    if recipe in BEGIN_WITH_HEAD:  # which end at that depth
+        return recipe
     if depth > 0:
         return "partial"
     return "full" if recipe in ("head", "partial") else recipe
