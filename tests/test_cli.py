@@ -182,6 +182,7 @@ def test_runs_lists_the_run_with_its_command(
         (["predict", "nothing", "x.jpg"], 2, "There is no run 'nothing'"),
         (["evaluate", "nothing"], 2, "There is no run 'nothing'"),
         (["resume", "nothing"], 2, "There is no run 'nothing'"),
+        (["finish", "nothing"], 2, "There is no run 'nothing'"),
         (["cache", "clear", "photos"], 2, "There is no cache 'photos'. There are boundary, decoded"),
         (["cache", "limit", "much"], 2, "'much' is not a size"),
         (["cache", "limit"], 2, "Missing argument 'size'"),
@@ -207,12 +208,13 @@ def test_without_json_people_read_tables(
         (["backbones", "resnet"], "resnet18"),
         (["runs", "--runs-dir", str(tmp_path / "runs")], "tiny"),
         (["resume", run["run"]], ""),
+        (["finish", run["run"]], ""),
         (["cache", "info"], "decoded"),
         (["cache", "clear"], "are free again"),
     ):
         code = cli.run(arguments)
         captured = capsys.readouterr()
-        assert expected in captured.out and code == (2 if arguments[0] == "resume" else 0)
+        assert expected in captured.out and code == (2 if arguments[0] in ("resume", "finish") else 0)
 
 
 def test_the_cache_is_shown_cleared_and_limited(

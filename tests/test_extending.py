@@ -130,6 +130,27 @@ def test_finishing_now_completes_the_run_with_its_best(photos: Path, worker: Wor
     assert steps == list(range(1, 21)), "the epoch that was cut short goes on"
 
 
+def test_a_stopped_run_is_finished_later(photos: Path, worker: Worker) -> None:
+    """As after Ctrl-C: it gets its soup, is calibrated, and can be extended."""
+    holder, listen = at_step(17, Job.stop)
+    holder.append(worker.start(config(photos, epochs=50, soup=2, ema=0.5), name="run", listener=listen))
+    finished(holder[0])
+    before = runs.open_run("run", worker.runs_dir)
+    assert (before.state, before.epochs_done) == ("stopped", 3)
+    events: list[Event] = []
+    job = finished(worker.finish("run", listener=events.append))
+    info = runs.open_run("run", worker.runs_dir)
+    assert (info.state, info.epochs_done, info.best_epoch) == ("completed", 3, before.best_epoch)
+    assert not [event for event in events if isinstance(event, StepDone | EpochDone)], "nothing is trained"
+    assert any(isinstance(event, Notice) and "soup" in event.text.lower() for event in events)
+    result = results.read_result(job.path)
+    assert result is not None and result.state == "completed" and (job.path / "analysis").is_dir()
+    with pytest.raises(UsageError, match="'run' is complete. Extend it"):
+        worker.finish("run")
+    finished(worker.extend("run", epochs=1))
+    assert runs.open_run("run", worker.runs_dir).epochs_done == 4
+
+
 def test_nothing_can_be_finished_before_the_first_epoch(photos: Path, worker: Worker) -> None:
     errors: list[UsageError] = []
 
@@ -143,6 +164,8 @@ def test_nothing_can_be_finished_before_the_first_epoch(photos: Path, worker: Wo
     holder.append(worker.start(config(photos), name="run", listener=listen))
     finished(holder[0])
     assert errors and runs.open_run("run", worker.runs_dir).state == "stopped"
+    with pytest.raises(UsageError, match="no best model yet.*Resume it to train more"):
+        worker.finish("run")
 
 
 def test_finishing_while_photos_are_read_again(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         blend,
         distill,
         extend,
+        finish,
         inspect,
         list_backbones,
         list_runs,
@@ -54,7 +55,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     **dict.fromkeys(
-        "blend distill extend inspect list_backbones list_runs lr_find pretrain probe resume train".split(),
+        "blend distill extend finish inspect list_backbones list_runs lr_find pretrain probe resume train".split(),
         "api",
     ),
     **dict.fromkeys(("load_predictor", "predict"), "predicting"),
@@ -117,6 +118,7 @@ __all__ = [
     "explain",
     "export_run",
     "extend",
+    "finish",
     "inspect",
     "list_backbones",
     "list_exports",

@@ -137,6 +137,27 @@ def resume(
     return _wait(_worker(runs_dir).resume(run, listener=on_event))
 
 
+def finish(
+    run: str | Path,
+    *,
+    runs_dir: str | Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> TrainResult:
+    """Makes a run that was stopped complete as it is, with its best model so far, and returns when it is done.
+
+    It is then calibrated, its best epochs are averaged where that was asked for, and it can be extended.
+
+    Args:
+        run: Its name in ``runs_dir``, or its path.
+        runs_dir: None for the user's own folder.
+        on_event: Called from the job's thread with each event.
+
+    Raises:
+        UserError: There is no such run, it is complete or has no model yet, or its photos are gone.
+    """
+    return _wait(_worker(runs_dir).finish(run, listener=on_event))
+
+
 def extend(
     run: str | Path,
     *,

@@ -191,6 +191,12 @@ def resume(run: Run, runs_dir: RunsDir = None, json: Json = False) -> object:
 
 
 @app.command()
+def finish(run: Run, runs_dir: RunsDir = None, json: Json = False) -> object:
+    """Make a run that was stopped complete as it is, with its best model so far."""
+    return _train(json, lambda show: api.finish(run, runs_dir=runs_dir, on_event=show), (run, runs_dir))
+
+
+@app.command()
 def extend(
     run: Run,
     epochs: Annotated[

@@ -115,7 +115,13 @@ class Snapshot:
     @property
     def can_finish(self) -> bool:
         """Whether the run can be made complete as it is."""
-        return self.state in ("starting", "running") and bool(self.best_epoch)
+        unfinished = self.state in ("starting", "running") or self.is_waiting
+        return unfinished and bool(self.best_epoch)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the run is not complete, and nothing is at it."""
+        return self.state in ("stopped", "interrupted", "failed")
 
     def copy(self) -> Snapshot:
         """A copy that later events do not change."""

@@ -312,3 +312,25 @@ def test_stages_that_are_all_trained_leave_nothing_to_unfreeze():
 def test_nothing_runs_so_nothing_is_finished(acts: train_tab._Acts):
     with pytest.raises(gr.Error, match="No run is being trained"):
         acts.finish("")
+
+
+def test_a_run_that_was_stopped_is_finished_from_the_page(
+    work: Workspace, acts: train_tab._Acts, photos: Path, home: Path
+):
+    work.scan(str(photos))
+    chosen = {"backbone": "squeezenet1_1", "weights": "random", "image_size": "32", "device": "cpu"}
+    chosen |= {"epochs": "1000", "views": "1"}
+    acts.start(str(photos), "long", **form.shown(form.TrainConfig()) | chosen)
+    job = work.worker.job
+    assert job is not None
+    while not job.snapshot().best_epoch:
+        time.sleep(0.01)
+    acts.stop(str(photos))
+    assert job.wait(120)
+    for seen in (work, Workspace(home / "runs")):  # the same page, and one after a restart
+        drawn = train_tab._Acts(seen).redraw("")
+        assert drawn[3]["interactive"] is True and drawn[9]["visible"] is True, "to go on, or to finish"
+    train_tab._Acts(seen).finish("")
+    ended = seen.worker.job
+    assert ended is not None and ended.wait(120) and ended.error is None
+    assert runs.open_run("long", home / "runs").state == "completed"

@@ -29,7 +29,7 @@ TITLES = {
     "tl-start": "Trains with these settings, in the background: the page may be closed meanwhile.",
     "tl-stop": "Ends within the current batch and keeps the best model. It can be resumed later.",
     "tl-resume": "Goes on from the last checkpoint of the run shown here.",
-    "tl-finish": "Ends the run within the current batch and makes it complete, with its best model so far.",
+    "tl-finish": "Makes the run complete with its best model so far; one under way ends within the current batch.",
     "tl-see-results": "Opens the Results tab: this run's figures, mistakes and confused classes.",
     "tl-try-it": "Opens the Try it tab with this run's best model.",
     **more.titles("train"),
@@ -175,10 +175,10 @@ class _Acts:
 
     @toasts
     def finish(self, source: str) -> tuple[Any, ...]:
-        job = self.work.worker.job
-        if job is None:
+        shown = self.work.snapshot()
+        if shown is None:
             raise UsageError("No run is being trained.", remedy="Start one, or choose one on the Runs tab.")
-        job.finish()
+        self.work.finish(Path(shown.run_path))
         return self.redraw(source)
 
     @toasts
@@ -268,5 +268,4 @@ def _shown(snapshot: Snapshot | None, busy: bool) -> tuple[Any, ...]:
 
 
 def _resumable(snapshot: Snapshot) -> bool:
-    waiting = snapshot.state in ("stopped", "interrupted", "failed")
-    return waiting and (Path(snapshot.run_path) / "config.json").is_file()
+    return snapshot.is_waiting and (Path(snapshot.run_path) / "config.json").is_file()

@@ -204,6 +204,21 @@ class Workspace:
         self._make_way()
         _rest_after(self.worker.resume(run))
 
+    def finish(self, run: Path) -> None:
+        """Makes a run complete with its best model so far, whether it is under way or was stopped.
+
+        Raises:
+            UserError: It cannot be finished, or another run is being trained.
+        """
+        job = self.worker.job
+        if job is not None and job.path == run:
+            if job.is_alive or not job.snapshot().is_waiting:
+                return job.finish()
+        run = self.open_with_photos(run).path
+        loading.wait()
+        self._make_way()
+        _rest_after(self.worker.finish(run))
+
     def find_rate(self, config: TrainConfig) -> None:
         """Searches for a learning rate in the background.
 
