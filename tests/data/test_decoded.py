@@ -254,6 +254,7 @@ def test_a_photo_that_has_changed_since_the_scan(
         assert store.prepare(paths_of(index)) == {}
         assert torch.equal(store.get("a/0.jpg"), SMALL.load(changed))
         assert store.held_bytes == 3 * 16 * 24  # in memory alone
+        assert list(store.changed) == ["a/0.jpg"] and store.changed["a/0.jpg"] != index.photos[0].content_hash
         del store
         settle()
     path.write_bytes(content)
@@ -261,6 +262,44 @@ def test_a_photo_that_has_changed_since_the_scan(
     store.prepare(paths_of(index))
     assert store.held_bytes == 0
     assert_right(store, index)
+
+
+@pytest.mark.parametrize("decoded_before", [False, True])
+@pytest.mark.parametrize("room", [False, True])
+def test_renumbered_files_are_what_they_are_now(
+    index: DatasetIndex, decodes: list[str], room: bool, decoded_before: bool
+) -> None:
+    if not room:
+        caches.set_budget(0)
+    elif decoded_before:
+        store_of(index).prepare(["a/1.jpg", "a/2.jpg", "b/0.jpg"])
+        settle()
+    scanned = {photo.path: photo.content_hash for photo in index.photos}
+    pixels = {photo.content_hash: SMALL.load(index.root / photo.path) for photo in index.photos}
+    (index.root / "a" / "0.jpg").unlink()
+    for number in range(1, PHOTOS // 2):
+        (index.root / "a" / f"{number}.jpg").rename(index.root / "a" / f"{number - 1}.jpg")
+    store = store_of(index, budget_bytes=0)
+    assert list(store.prepare(paths_of(index))) == ([f"a/{PHOTOS // 2 - 1}.jpg"])
+    for path in paths_of(index):
+        if (index.root / path).exists():
+            content = store.changed.get(path, scanned[path])
+            assert torch.equal(store.get(path), pixels[content]), path
+    known = 2 if room and decoded_before else 0
+    assert len(store.changed) == PHOTOS // 2 - 1 - known
+
+
+def test_a_photo_that_changes_after_it_was_read(
+    index: DatasetIndex, picture: Picture, encoded: Encoded
+) -> None:
+    """What is computed of it later would be kept under the hash of what was there at first."""
+    caches.set_budget(0)
+    store = store_of(index, budget_bytes=0)
+    assert store.prepare(paths_of(index)) == {}
+    (index.root / "a" / "0.jpg").write_bytes(encoded(picture(seed=1000), "JPEG", quality=50))
+    with pytest.raises(PhotoError, match=r"a/0\.jpg is another picture than"):
+        store.get("a/0.jpg")
+    assert store.changed == {}
 
 
 def test_what_cannot_be_decoded_is_known_the_next_time(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from tests.engine.conftest import Trainer, tensors
 from tests.engine.test_train import assert_same, train_until
 from tl_app import caches
 from tl_app.config import TrainConfig
+from tl_app.data import store
 from tl_app.data.index import scan
 from tl_app.engine import activations, batches, boundary, frozen, inference, inputs
 from tl_app.engine.checkpoints import LAST, read_position
@@ -236,3 +238,27 @@ def test_features_of_the_probe_are_those_of_the_run(
     assert found.train.dtype == "float32" and sorted(found.val_labels) == [0, 0, 1, 1]
     list(trainer(tmp_path / "run", recipe="head", views=1))
     assert computed == [24, 0]
+
+
+@pytest.mark.parametrize("pixels_kept", [True, False])
+def test_renumbered_photos_do_not_get_a_neighbours_activations(
+    photos: Path, pixels_kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    if not pixels_kept:
+        monkeypatch.setattr(store, "open_decoded", full)
+    config = TrainConfig(data=str(photos), backbone="mobilenet_v3_small", weights="random", image_size=32)
+    before = scan(photos)
+    (photos / "red" / "00.png").unlink()
+    for number in range(1, 12):
+        (photos / "red" / f"{number:02d}.png").rename(photos / "red" / f"{number - 1:02d}.png")
+    assert "11 photos have changed since the scan" in notices(
+        list(pooled_features(config, before, lambda: False))
+    )
+    filled = run_to_end(pooled_features(config, scan(photos), lambda: False))
+    assert caches.clear("boundary")
+    fresh = run_to_end(pooled_features(config, scan(photos), lambda: False))
+    spread = np.ptp(fresh.train, axis=0).max()  # a neighbour's features are that far off
+    np.testing.assert_allclose(filled.train, fresh.train, rtol=0, atol=0.02 * spread)

@@ -74,7 +74,8 @@ def open_photos(
     store = PhotoStore(index.root, preprocessing, photos=[p for p in index.photos if not p.issue])
     failed = store.prepare([photo.path for photo in photos], on_progress)
     numbers = {label: number for number, label in enumerate(classes)}
-    items = [Item(p.path, numbers[p.label], p.content_hash) for p in photos if p.path not in failed]
+    contents = {photo.path: photo.content_hash for photo in photos} | store.changed
+    items = [Item(p.path, numbers[p.label], contents[p.path]) for p in photos if p.path not in failed]
     if not items:
         raise DataError(f"None of the {len(photos)} photos in {index.source} can be read any more.")
     return store, items, failed

@@ -34,7 +34,9 @@ class PhotoStore:
     """Shrunk photos by path: read from the file of decoded photos where there is one, else kept in memory.
 
     Photos that the file does not take (it is not wanted, the disk is full, a photo has changed since the scan) are kept
-    in memory up to a budget and decoded again past it. Every method may be called from several threads.
+    in memory up to a budget and decoded again past it. What is read from a scanned photo's file is hashed each time: a
+    path stands for one content, the one that was found first, as long as the store is there. Every method may be called
+    from several threads.
 
     Args:
         root: The folder that paths start from.
@@ -62,9 +64,10 @@ class PhotoStore:
         self.notice = ""
         self._held: dict[str, Tensor] = {}
         self._lock = threading.Lock()
-        scanned = [photo for photo in photos if photo.content_hash and photo.width and photo.height]
-        self._contents = {photo.path: photo.content_hash for photo in scanned}
-        self._decoded = self._open_decoded(scanned) if scanned else None
+        self._scanned = {photo.path: photo.content_hash for photo in photos if photo.content_hash}
+        self._found: dict[str, str] = {}  # the content that each path stands for from now on
+        sized = [photo for photo in photos if photo.content_hash and photo.width and photo.height]
+        self._decoded = self._open_decoded(sized) if sized else None
         self._source_hold = _held_source(root)
 
     def get(self, path: str) -> Tensor:
@@ -77,14 +80,19 @@ class PhotoStore:
             uint8, (3, h, w), channels last, the shorter side ``preprocessing.resize``.
 
         Raises:
-            PhotoError: It cannot be used.
+            PhotoError: It cannot be used, or is not the picture any more that was read from there before.
         """
-        if self._decoded is not None and path in self._contents:
-            kept = self._decoded.read(self._contents[path])
+        if self._decoded is not None:
+            kept = self._decoded.read(self._content(path))
             if kept is not None:
                 return kept
         held = self._held.get(path)
-        return self._hold(path, self.preprocessing.load(self.root / path)) if held is None else held
+        return self._load(path) if held is None else held
+
+    @property
+    def changed(self) -> dict[str, str]:
+        """Photos that were other pictures than the scanned ones when they were read: their hashes by path."""
+        return {path: found for path, found in self._found.items() if found != self._scanned[path]}
 
     def prepare(
         self,
@@ -102,7 +110,8 @@ class PhotoStore:
             should_stop: Asked after each photo.
 
         Returns:
-            For each photo that cannot be decoded, why.
+            For each photo that cannot be decoded, why. Those that are others than the scanned ones are in
+            :attr:`changed`.
 
         Raises:
             Interrupted: ``should_stop`` said so; the photos that were decoded stay so.
@@ -128,16 +137,22 @@ class PhotoStore:
                         raise Interrupted("Reading the photos was stopped.")
             finally:
                 pool.shutdown(cancel_futures=True)
+        for path in self._scanned.keys() & wanted:  # also those that did not have to be read
+            self._found.setdefault(path, self._scanned[path])
         return failed
 
+    def _content(self, path: str) -> str:
+        """The hash of what a path stands for; empty where that was never asked."""
+        return self._found.get(path) or self._scanned.get(path, "")
+
     def _known(self, path: str) -> bool:
-        return self._decoded is not None and self._decoded.known(self._contents.get(path, ""))
+        return self._decoded is not None and self._decoded.known(self._content(path))
 
     def _failures_of(self, paths: Iterable[str]) -> dict[str, str]:
         """What an earlier attempt found out."""
         if self._decoded is None:
             return {}
-        reasons = {path: self._decoded.failure(self._contents.get(path, "")) for path in paths}
+        reasons = {path: self._decoded.failure(self._content(path)) for path in paths}
         return {path: reason for path, reason in reasons.items() if reason}
 
     @contextlib.contextmanager
@@ -152,31 +167,42 @@ class PhotoStore:
 
     def _reason(self, path: str) -> str:
         try:
-            self._read(path)
+            if path not in self._held and not self._borrowed(path):
+                self._load(path)
         except PhotoError as error:
             return str(error)
         return ""
 
-    def _read(self, path: str) -> None:
+    def _borrowed(self, path: str) -> bool:
+        return self._decoded is not None and self._decoded.borrow(self._content(path))
+
+    def _load(self, path: str) -> Tensor:
         """Decodes a photo into the file where it takes it, else into memory."""
-        content = self._contents.get(path)
-        if self._decoded is None or content is None:
-            self.get(path)
-            return
-        if self._decoded.borrow(content):
-            return
+        if path not in self._scanned:
+            return self._hold(path, self.preprocessing.load(self.root / path))
         with open_regular(self.root / path) as file:
-            if content_hash(file) != content:  # another picture than the one that was scanned
-                self._hold(path, self.preprocessing.load(file))
-                return
+            content = content_hash(file)
+            self._check(path, content)
+            kept = self._decoded.read(content) if self._decoded is not None else None
+            if kept is not None:  # under another name: files were renumbered since the scan
+                return kept
             try:
                 image = self.preprocessing.load(file)
             except PhotoError as error:
-                if _lies_in_the_photo(error):
+                if self._decoded is not None and _lies_in_the_photo(error):
                     self._decoded.add_failure(content, str(error))
                 raise
-        if not self._decoded.add(content, image):
-            self._hold(path, image)
+        added = self._decoded is not None and self._decoded.add(content, image)
+        return image if added else self._hold(path, image)
+
+    def _check(self, path: str, content: str) -> None:
+        """Takes a path for what is found there first, and for nothing else later: results are kept by content."""
+        with self._lock:
+            first = self._found.setdefault(path, content)
+        if content != first:
+            raise PhotoError(
+                f"{path} is another picture than a moment ago.", remedy="Let no program change photos in use."
+            )
 
     def _hold(self, path: str, image: Tensor) -> Tensor:
         with self._lock:

@@ -224,19 +224,14 @@ def read_photos(
         "photos",
         lambda report: store.prepare(paths, on_progress=report, should_stop=stop),
     )
-    if store.notice:
-        yield Notice(store.notice)
-    for path, reason in list(failed.items())[:_NAMED]:
-        yield Notice(f"{path} is left out: {reason}", "warning")
-    if len(failed) > _NAMED:
-        yield Notice(
-            f"{len(failed) - _NAMED} more photos are left out; `tl-app inspect` may say why.", "warning"
-        )
+    changed = {path: content for path, content in store.changed.items() if path not in failed}
+    yield from _read_notices(store.notice, failed, len(changed))
     numbers = {label: number for number, label in enumerate(index.classes)}
 
     def items(photos: list[Photo]) -> list[Item]:
         return [
-            Item(photo.path, numbers[photo.label], photo.content_hash)
+            # What is computed of a photo is kept under the hash of what was read, not of what was scanned.
+            Item(photo.path, numbers[photo.label], changed.get(photo.path, photo.content_hash))
             for photo in photos
             if photo.path not in failed
         ]
@@ -250,6 +245,23 @@ def read_photos(
             remedy="Put the photos back, or scan the folder again and start a new run.",
         )
     return Photos(store, train_items, val_items)
+
+
+def _read_notices(not_kept: str, failed: dict[str, str], changed: int) -> Iterator[Notice]:
+    if not_kept:
+        yield Notice(not_kept)
+    for path, reason in list(failed.items())[:_NAMED]:
+        yield Notice(f"{path} is left out: {reason}", "warning")
+    if len(failed) > _NAMED:
+        yield Notice(
+            f"{len(failed) - _NAMED} more photos are left out; `tl-app inspect` may say why.", "warning"
+        )
+    if changed:
+        yield Notice(
+            f"{words.plural(changed, 'photo has', 'photos have')} changed since the scan, and are used as found now. "
+            "Scan the folder again to see what is in it.",
+            "warning",
+        )
 
 
 def describe(spec: BackboneSpec, config: TrainConfig) -> str:
