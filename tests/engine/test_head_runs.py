@@ -143,10 +143,11 @@ def test_it_learns(trainer: Trainer, tmp_path: Path, head: dict[str, Any]) -> No
     assert max(event.val_accuracy for event in events if isinstance(event, EpochDone)) == 1.0
 
 
-def test_prototypes_start_better_than_chance(trainer: Trainer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", ["head", "partial"])
+def test_prototypes_start_better_than_chance(trainer: Trainer, tmp_path: Path, recipe: str) -> None:
     """One step at a rate that moves nothing: what is measured is where the head begins."""
     settings = {
-        "recipe": "head",
+        "recipe": recipe,
         "epochs": 1,
         "augmentation": "none",
         "backbone": "resnet18",

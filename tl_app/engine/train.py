@@ -203,9 +203,9 @@ def _enter(training: Training, number: int) -> Generator[Event, None, None]:
         training.precision = training_precision(training.config.precision, training.device, suffix)
     else:
         yield from _standardise(training)
-    fresh = phase.frozen_stages == len(network.stages) and not position.step
+    fresh = not position.step
     if prototypes := network.classifier if fresh and isinstance(network.classifier, Cosine) else None:
-        yield from _start_prototypes(training, prototypes)
+        yield from _start_prototypes(training, phase.frozen_stages, prototypes)
     training.objective = objective_of(training, phase)
     _build_optimizer(training, number)  # and the running average, which begins as a copy of the weights
     position.phase, position.depth = number, min(position.depth, phase.frozen_stages)
@@ -265,27 +265,31 @@ def _standardise(training: Training) -> Generator[Event, None, None]:
 
 
 def _measured(training: Training, report: Report) -> Standardise:
-    return measured(features for features, _ in _features(training, report)).to(training.device)
+    depth = len(training.network.stages)
+    return measured(features for features, _ in _features(training, depth, report)).to(training.device)
 
 
-def _start_prototypes(training: Training, head: Cosine) -> Generator[Event, None, None]:
+def _start_prototypes(training: Training, depth: int, head: Cosine) -> Generator[Event, None, None]:
     """Lets a fresh cosine head begin with the mean feature of each class."""
     yield from with_progress(
-        "measuring features", "photos", lambda report: head.start_from(lambda: _features(training, report))
+        "measuring features",
+        "photos",
+        lambda report: head.start_from(lambda: _features(training, depth, report)),
     )
 
 
-def _features(training: Training, report: Report) -> Iterator[tuple[Tensor, Tensor]]:
-    """What the head is given for each training photo, with labels; all stages are frozen."""
-    inputs, done = training.inputs, 0
+def _features(training: Training, depth: int, report: Report) -> Iterator[tuple[Tensor, Tensor]]:
+    """What the head is given for each training photo, with labels, by the stages as they are."""
+    network, inputs, done = training.network, training.inputs, 0
     assert inputs is not None
+    between = nn.Sequential(*(stage.module for stage in network.stages[depth:])).eval()
     for rows, labels in inputs.train(training.position.epoch, 0):  # the phase's first
         if training.stop():
             raise Interrupted("Measuring the features was stopped.")
         done += len(rows)
         report(done, len(training.photos.train))
         with torch.inference_mode():
-            features = inputs.to_boundary(rows)
+            features = between(inputs.to_boundary(rows))
         yield features, labels
 
 
