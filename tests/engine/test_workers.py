@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -7,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tl_app.engine.workers import shared_out
+from tl_app.engine import workers
+from tl_app.engine.workers import on_each_core, shared_out
+from tl_app.ui.manners import step_aside
 
 
 @pytest.fixture
@@ -81,6 +85,33 @@ def test_what_a_part_raises_is_raised() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         call(torch.tensor([1.0, 2.0, 99.0]))
     assert call(torch.ones(3)).tolist() == [2, 2, 2]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="priorities of threads are a thing of Linux")
+@pytest.mark.usefixtures("three_cores")
+@pytest.mark.parametrize("training_first", [True, False])
+def test_a_trainings_threads_step_aside_and_the_pages_do_not(training_first: bool) -> None:
+    workers._pool.cache_clear()
+
+    def niceness(_: object) -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    own, seen = niceness(None), {False: set[int](), True: set[int]()}
+    run = shared_out(
+        lambda rows: rows + niceness(None), lone_on_all_cores=False
+    )  # of one predictor, used by both
+
+    def work(training: bool) -> None:
+        if training:
+            step_aside()
+        seen[training] |= set(on_each_core(niceness, range(12), 3))
+        seen[training] |= set(run(torch.zeros(12, dtype=torch.long)).tolist())
+
+    for training in (training_first, not training_first):
+        thread = threading.Thread(target=work, args=(training,))
+        thread.start()
+        thread.join()
+    assert seen == {False: {own}, True: {max(own, 10)}}
 
 
 def test_one_core_needs_no_threads() -> None:

@@ -8,6 +8,8 @@ of networks or photos.
 from __future__ import annotations
 
 import functools
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -32,15 +34,19 @@ class SharedOut:
     def __init__(self, run: Run, cores: int, lone_on_all_cores: bool) -> None:
         self.alone = run
         self._cores, self._lone_on_all_cores = cores, lone_on_all_cores
-        self._pool = _pool(cores, "forward")
+        self._pool()  # its threads take a moment to start
 
     def __call__(self, rows: Tensor) -> Tensor:
         """The results of all rows, in order."""
         if self._lone_on_all_cores and len(rows) < self._cores:
             return self.alone(rows)
         parts = rows.tensor_split(min(self._cores, len(rows)))
-        results = list(self._pool.map(torch.inference_mode()(self.alone), parts))
+        results = list(self._pool().map(torch.inference_mode()(self.alone), parts))
         return results[0] if len(results) == 1 else torch.cat(results)
+
+    def _pool(self) -> ThreadPoolExecutor:
+        """Asked for at each call: one may come from a training, the next from the page."""
+        return _pool(self._cores, "forward", _priority())
 
 
 def shared_out(run: Run, *, lone_on_all_cores: bool) -> Run:
@@ -71,7 +77,7 @@ def on_each_core(work: Callable[[T], R], tasks: Iterable[T], cores: int) -> Iter
         tasks: Taken one by one.
         cores: How many threads.
     """
-    pool, waiting = _pool(cores, "rows"), deque[Future[R]]()
+    pool, waiting = _pool(cores, "rows", _priority()), deque[Future[R]]()
     try:
         for task in tasks:
             waiting.append(pool.submit(work, task))
@@ -86,7 +92,8 @@ def on_each_core(work: Callable[[T], R], tasks: Iterable[T], cores: int) -> Iter
 
 
 @functools.cache
-def _pool(cores: int, purpose: str) -> ThreadPoolExecutor:
+def _pool(cores: int, purpose: str, priority: int) -> ThreadPoolExecutor:
+    """Kept for good; threads get the priority of the one that starts them, ``priority``, and never another."""
     pool = ThreadPoolExecutor(cores, f"tl-app {purpose}", initializer=_take_one_core)
     started = threading.Barrier(cores + 1)
     for _ in range(cores):
@@ -95,6 +102,11 @@ def _pool(cores: int, purpose: str) -> ThreadPoolExecutor:
     # What a thread sets for itself is also what threads that start later get: put that back.
     torch.set_num_threads(cores)
     return pool
+
+
+def _priority() -> int:
+    """The niceness of the calling thread where threads have one of their own, else 0."""
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) if sys.platform == "linux" else 0
 
 
 def _take_one_core() -> None:
