@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
@@ -72,6 +74,20 @@ def test_one_thread_is_given_back() -> None:
             assert torch.get_num_threads() == 1
             raise ValueError("broken")
         assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_one_thread_is_for_the_calling_thread_alone() -> None:
+    before, found = torch.get_num_threads(), []
+    torch.set_num_threads(3)
+    try:
+        with device.one_thread(True):
+            elsewhere = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+            elsewhere.start()
+            elsewhere.join()
+            assert torch.get_num_threads() == 1
+        assert found == [3]
     finally:
         torch.set_num_threads(before)
 

@@ -6,6 +6,7 @@ Knows nothing of networks or photos.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 import psutil
@@ -101,12 +102,19 @@ def _is_depthwise(module: Module) -> bool:
 
 @contextlib.contextmanager
 def one_thread(wanted: bool) -> Iterator[None]:
-    """Computes on one thread for as long as the block lasts: for steps too small to be shared out."""
+    """Computes on one thread for as long as the block lasts: for steps too small to be shared out.
+
+    Only in the calling thread: a predictor that another one compiles meanwhile is used long afterwards.
+    """
     before = torch.get_num_threads()
     if not wanted or before == 1:
         yield
         return
     torch.set_num_threads(1)
+    # What a thread sets for itself is also what threads that start later get: another one puts that back.
+    other = threading.Thread(target=torch.set_num_threads, args=(before,), name="tl-app cores")
+    other.start()
+    other.join()
     try:
         yield
     finally:
