@@ -68,6 +68,21 @@ def test_a_damaged_shard_and_a_half_written_one_are_never_read(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), RuntimeError("unable to open file")])
+def test_a_shard_that_cannot_be_opened_now_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    filled(tmp_path)
+
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(boundary, "safe_open", failing)
+        assert BoundaryStore(tmp_path).missing(names(0, 7)) == names(0, 7)
+    assert not BoundaryStore(tmp_path).missing(names(0, 7))
+
+
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

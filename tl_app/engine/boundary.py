@@ -130,7 +130,9 @@ class BoundaryStore:
             with safe_open(path, framework="pt") as file:
                 contents = json.loads(file.metadata()["contents"])
                 shape = file.get_slice("rows").get_shape()
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        except (OSError, RuntimeError):  # no handles left, no rights: computed again, and good the next time
+            return
+        except (SafetensorError, KeyError, TypeError, ValueError):
             path.unlink(missing_ok=True)  # not ours, or of a disk that lost a block
             return
         if shape and shape[0] == len(contents):
