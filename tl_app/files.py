@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,17 @@ def write_json(path: Path, values: Any) -> None:
     write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes temporary files that a killed process left in ``folder``."""
+def remove_leftovers(folder: Path, *, older_seconds: float = 0.0) -> None:
+    """Removes temporary files that a killed process left in ``folder``.
+
+    Args:
+        folder: Where they are.
+        older_seconds: How long ago they were written to; not 0 where another process may be writing one now.
+    """
     for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # renamed or removed by the other one
+            if not older_seconds or time.time() - path.stat().st_mtime > older_seconds:
+                path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -61,11 +63,28 @@ def test_rows_move_to_the_disk_in_shards(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_damaged_shard_and_a_half_written_one_are_never_read(tmp_path: Path) -> None:
     filled(tmp_path)
     (whole,) = tmp_path.glob("*.safetensors")
-    (tmp_path / ".abc.safetensors.1.tmp").write_bytes(whole.read_bytes()[:50])
+    half = tmp_path / ".abc.safetensors.1.tmp"
+    half.write_bytes(whole.read_bytes()[:50])
+    os.utime(half, (time.time() - 4000,) * 2)
     whole.write_bytes(whole.read_bytes()[:-2])
     again = BoundaryStore(tmp_path)
     assert again.missing(names(0, 7)) == names(0, 7)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_another_process_is_writing_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe in the page and a command may fill the same store."""
+    real = os.fsync
+
+    def beside(handle: int) -> None:
+        BoundaryStore(tmp_path)  # opened while a shard has not got its name yet
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", beside)
+    filled(tmp_path)
+    assert not BoundaryStore(tmp_path).missing(names(0, 7))
 
 
 @pytest.mark.parametrize("error", [OSError(24, "Too many open files"), RuntimeError("unable to open file")])

@@ -26,6 +26,7 @@ from tl_app.files import remove_leftovers, write_atomically
 
 SHARD_BYTES = 32 << 20  # rows are written in files of about this size
 _WRITES = 4  # shards on their way to the disk at most
+_STALE_SECONDS = 3600.0  # no shard takes that long to write: a younger one may be another process's
 _MAPPED_BYTES = 512 << 20  # rows read through the map before its pages are given back
 
 
@@ -48,7 +49,7 @@ class BoundaryStore:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="tl-app boundary")
         self._writes: list[Future[None]] = []
         if folder is not None:
-            remove_leftovers(folder)
+            remove_leftovers(folder, older_seconds=_STALE_SECONDS)
             for path in sorted(folder.glob("*.safetensors")):
                 self._take_in(path)
 
