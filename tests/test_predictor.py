@@ -210,7 +210,12 @@ def test_it_is_compiled_when_the_first_photo_comes(
     paths = sorted(photos.glob("*/*.png"))
     small.predict(paths)
     small.predict(paths)
+    small.expect()
     assert [(call["images"], call["precision"]) for call in calls] == [(24, "fp32")]
+    small._forward = None
+    small.expect()
+    small.predict(paths)
+    assert [call["images"] for call in calls] == [24, None]  # no end of them
 
 
 def test_on_a_cpu_answers_are_float32_unless_bf16_was_asked_for(

@@ -21,7 +21,7 @@ from tl_app.errors import DataError, UsageError
 from tl_app.evaluation import evaluate_run
 from tl_app.files import write_atomically
 from tl_app.jobs import Worker
-from tl_app.predictor import load_run, model_of
+from tl_app.predictor import Predictor, load_run, model_of
 from tl_app.runs import RunInfo
 
 
@@ -48,6 +48,14 @@ def test_they_are_what_the_predictor_says(run: RunInfo, photos: Path) -> None:
     np.testing.assert_allclose(
         found.logits, by_hand + predictor.network.classifier.bias.detach().numpy(), rtol=1e-2, atol=1e-2
     )
+
+
+def test_the_network_is_made_ready_for_all_of_them(run: RunInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For one batch OpenVINO would never pay."""
+    expected: list[int | None] = []
+    monkeypatch.setattr(Predictor, "expect", lambda _, images=None: expected.append(images))
+    answers_of(run, "all")
+    assert expected == [24]
 
 
 def test_they_are_computed_once(run: RunInfo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from tl_app.demo import page
 from tl_app.demo.answering import Answering, Counts
 from tl_app.demo.page import About, build_demo, example_pictures
 from tl_app.demo.server import application
+from tl_app.engine import openvino
 from tl_app.errors import UsageError
 
 DEMO = Path(page.__file__).parent
@@ -143,6 +144,7 @@ def test_what_it_cannot_do_is_not_in_its_process(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     loaded: list[str] = json.loads(done.stdout.splitlines()[-1])
     assert "tl_app.predictor" in loaded and "tl_app.serving.guard" in loaded
+    assert ("openvino" in loaded) == openvino.is_installed()  # photos will come for long: it pays
     for name in ABSENT:
         module = f"tl_app.{name}"
         assert not [each for each in loaded if each == module or each.startswith(f"{module}.")], name

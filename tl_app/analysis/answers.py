@@ -160,6 +160,7 @@ def answered(
     predictor: Predictor, store: PhotoStore, items: list[Item], on_progress: Report | None = None
 ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
     """Features (N, D) and logits (N, C) of photos, in order."""
+    predictor.expect(len(items))
     features, logits, done = [], [], 0
     for images, _ in eval_batches(store, items, _BATCH):
         seen, said = predictor.outputs(images)

@@ -67,7 +67,7 @@ def serve(settings: Settings, folder: Path, out: TextIO, stops: list[Callable[[]
 
     listener = free_socket(settings.port)  # before the seconds that loading takes
     predictor = load_run(info, settings.device)
-    predictor.expect(1)
+    predictor.expect()  # visitors come for as long as it runs
     examples = [_content(Path(photo)) for photo in settings.examples]
     about = About(settings.title or info.name, tuple(predictor.labels), _quality(info.val_accuracy))
     os.chdir(folder)  # the tunnel writes a certificate there; and no name leads anywhere else by chance
