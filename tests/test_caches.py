@@ -11,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from tl_app import caches, resources
+from tl_app.engine.speeds import remembered
 from tl_app.errors import UsageError
 
 KIB = 1 << 10
@@ -146,6 +148,19 @@ def test_clearing_one_kind(three: list[Path]) -> None:
     assert [path.is_dir() for path in three] == [True, False, True]
     with pytest.raises(UsageError, match="There is no cache 'photos'.*boundary, decoded"):
         caches.clear("photos")
+
+
+def test_what_was_measured_goes_when_it_is_cleared_and_never_for_room(three: list[Path]) -> None:
+    """On a machine that was busy it may be wrong, but a full cache is no reason to measure again."""
+    cpu, answers = torch.device("cpu"), iter(("busy", "idle"))
+    assert remembered("form", cpu, lambda: next(answers)) == "busy"
+    kinds = {kind.kind: kind for kind in caches.info().kinds}
+    assert kinds["speeds"].entries == 1 and kinds["speeds"].bytes > 0
+    assert caches.make_room(256 * KIB) and [kind.kind for kind in caches.info().kinds] == ["speeds"]
+    caches.set_budget(0)
+    assert remembered("form", cpu, lambda: next(answers)) == "busy"
+    assert caches.clear("zips") == 0 and caches.clear() > 0 and caches.info().kinds == ()
+    assert remembered("form", cpu, lambda: next(answers)) == "idle"
 
 
 def test_what_a_killed_process_was_deleting_is_deleted(three: list[Path]) -> None:

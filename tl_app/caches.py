@@ -24,7 +24,10 @@ from tl_app.files import write_json
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-KINDS = ("boundary", "decoded", "thumbnails", "zips")
+SPEEDS = (
+    "speeds"  # measured on this machine: a few kB, which go when the user clears them, and never for room
+)
+KINDS = ("boundary", "decoded", SPEEDS, "thumbnails", "zips")
 
 _DEFAULT_BYTES = 20 << 30
 _DEFAULT_SHARE = 4  # at most a quarter of what is free on the disk or the cache's already
@@ -40,7 +43,7 @@ class KindInfo:
     """What is cached of one kind.
 
     Attributes:
-        kind: ``decoded``, ``boundary``, ``zips``, ``thumbnails``.
+        kind: One of :data:`KINDS`.
         entries: How many there are.
         bytes: What they take, with what is reserved for one that is being written.
         last_used: When one of them was used last, in UTC (ISO 8601).
@@ -239,7 +242,7 @@ def parse_bytes(text: str) -> int:
 def info() -> CacheInfo:
     """What is cached, and what may be."""
     found: dict[str, list[_Entry]] = {}
-    for entry in _entries():
+    for entry in _entries(speeds=True):
         if entry.size_bytes:
             found.setdefault(entry.path.parent.name, []).append(entry)
     kinds = tuple(_kind_info(kind, entries) for kind, entries in sorted(found.items()))
@@ -249,7 +252,7 @@ def info() -> CacheInfo:
 
 def in_use(kind: str | None = None) -> list[str]:
     """Names of the entries that are in use, as ``kind/key``, sorted; of one kind or of all."""
-    entries = [entry.path for entry in _entries() if kind in (None, entry.path.parent.name)]
+    entries = [entry.path for entry in _entries(speeds=True) if kind in (None, entry.path.parent.name)]
     with _locked():
         return sorted(f"{path.parent.name}/{path.name}" for path in entries if _is_used(path))
 
@@ -267,7 +270,7 @@ def clear(kind: str | None = None) -> int:
     if kind is not None and kind not in KINDS:
         raise UsageError(f"There is no cache '{kind}'.", f"There are {', '.join(KINDS)}.")
     with _locked():
-        entries = [entry for entry in _entries() if kind in (None, entry.path.parent.name)]
+        entries = [entry for entry in _entries(speeds=True) if kind in (None, entry.path.parent.name)]
         moved = _set_aside([entry for entry in entries if not _is_used(entry.path)])
     freed_bytes = sum(_entry(path).disk_bytes for path in moved)
     _delete(moved)
@@ -306,11 +309,12 @@ def _is_used(path: Path) -> bool:
     return False
 
 
-def _entries() -> list[_Entry]:
-    """All entries of all kinds; hidden folders and zips that are still being unpacked are none."""
+def _entries(*, speeds: bool = False) -> list[_Entry]:
+    """All entries of all kinds, speeds on request; hidden folders and zips still being unpacked are none."""
     return [
         _entry(path)
         for kind in _folders(resources.cache_dir())
+        if speeds or kind.name != SPEEDS
         for path in _folders(kind)
         if not path.name.startswith(_PARTIAL)
     ]

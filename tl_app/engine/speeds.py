@@ -1,5 +1,6 @@
 """What was measured on this machine, remembered, so that short tests of speed run once and decide the same again.
 
+Clearing the cache has all of it measured again, say after a first time on a machine that was busy.
 Knows nothing of what is measured.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 
-from tl_app import resources
+from tl_app import caches, resources
 from tl_app.files import write_json
 
 
@@ -40,7 +41,7 @@ def remembered(what: str, device: torch.device, measure: Callable[[], Any]) -> A
 
 def _file(what: str, device: torch.device) -> Path:
     key = hashlib.sha256(f"{_machine(device)}\n{what}".encode()).hexdigest()[:32]
-    return resources.cache_dir() / "speeds" / f"{key}.json"
+    return resources.cache_dir() / caches.SPEEDS / "measured" / f"{key}.json"
 
 
 def _machine(device: torch.device) -> str:

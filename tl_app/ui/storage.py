@@ -21,6 +21,7 @@ from tl_app.ui.toasts import toasts
 _KINDS = {
     "boundary": "Activations of frozen stages",
     "decoded": "Decoded photos",
+    "speeds": "Speeds measured here",
     "thumbnails": "Thumbnails",
     "zips": "Unpacked zips",
 }
