@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tl_app import caches
 from tl_app.data import unzip
 from tl_app.data.index import scan
 from tl_app.data.sources import open_source
@@ -281,6 +282,20 @@ def test_a_full_disk(
         patch.setattr(unzip, "_created", full)
         _refused(path, "The disk is full", ResourceError)
     assert _nothing_left(own_home)
+
+
+def test_room_is_made_within_the_caches_limit(tmp_path: Path, photos: dict[str, bytes]) -> None:
+    path = zip_of(tmp_path / "x.zip", photos | {"cats/large.txt": bytes(300_000)})
+    old, young = (caches.folder("decoded", name) for name in ("old", "young"))
+    for entry, age_seconds in ((old, 100.0), (young, 0.0)):
+        (entry / "pixels").write_bytes(os.urandom(300_000))
+        os.utime(entry, (time.time() - age_seconds,) * 2)
+    caches.set_budget(800_000)
+    with caches.hold(old), caches.hold(young):
+        message = _refused(path, "unpacks to 0.0 GB.*the cache may take 0.0 GB", ResourceError)
+        assert "tl-app cache limit" in message and "unpack it yourself" in message
+    assert open_source(path).is_dir()
+    assert young.is_dir() and not old.exists() and caches.info().total_bytes < 800_000
 
 
 def test_a_cache_that_cannot_be_written(

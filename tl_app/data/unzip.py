@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from tl_app import resources
+from tl_app import caches, resources
 from tl_app.data.names import ignored
 from tl_app.errors import DataError, Interrupted, ResourceError
 
@@ -31,7 +31,6 @@ MAX_MEMBERS = 100_000
 MAX_UNPACKED_BYTES = 100 * 2**30
 MAX_RATIO = 200  # unpacked to packed; photos hardly shrink, drawings saved as BMP some fifty times
 _SMALL_BYTES = 64 * 2**20  # what any zip may unpack to, whatever the ratio
-_FREE_BYTES = 500 * 2**20  # left on the disk
 _BLOCK_BYTES = 1 << 20
 _STALE_SECONDS = 24 * 3600
 
@@ -154,11 +153,20 @@ def _checked(archive: zipfile.ZipFile, path: Path, zips: Path, most_bytes: int) 
         members.append((info, place))
     unpacked_bytes = sum(info.file_size for info, _ in members)
     _check_bytes(path, path.stat().st_size, unpacked_bytes, most_bytes)
-    free_bytes = shutil.disk_usage(zips).free
-    if unpacked_bytes + _FREE_BYTES > free_bytes:
-        sizes = f"{unpacked_bytes / 1e9:.1f} GB, and {free_bytes / 1e9:.1f} GB are free"
-        raise ResourceError(f"The zip '{path}' unpacks to {sizes}.", remedy=_ROOM.format(zips=zips))
+    _make_room(path, zips, unpacked_bytes)
     return members
+
+
+def _make_room(path: Path, zips: Path, unpacked_bytes: int) -> None:
+    """What the cache keeps goes for it, the least recently used first; nothing goes where that would not do."""
+    if caches.make_room(unpacked_bytes):
+        return
+    needed, allowed = f"{unpacked_bytes / 1e9:.1f} GB", f"{caches.budget_bytes() / 1e9:.1f} GB"
+    free = f"{shutil.disk_usage(zips).free / 1e9:.1f} GB"
+    raise ResourceError(
+        f"The zip '{path}' unpacks to {needed}, and {free} are free; the cache may take {allowed} of the disk.",
+        remedy=f"Raise the limit with `tl-app cache limit`, or unpack it yourself. {_ROOM.format(zips=zips)}",
+    )
 
 
 def _place(info: zipfile.ZipInfo, path: Path) -> PurePosixPath:

@@ -106,9 +106,7 @@ def _pool(cores: int, purpose: str, priority: int) -> ThreadPoolExecutor:
 
 def _priority() -> int:
     """The niceness of the calling thread where threads have one of their own, else 0."""
-    if sys.platform != "linux":
-        return 0
-    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) if sys.platform == "linux" else 0
 
 
 def _take_one_core() -> None:
