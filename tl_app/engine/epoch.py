@@ -43,7 +43,7 @@ from tl_app.transfer.standardise import Standardise, folded
 
 CHECKPOINT_SECONDS = 60.0  # between checkpoints within an epoch
 EPOCH_CHECKPOINT_SECONDS = 1.0  # between checkpoints at the ends of epochs: some last a few milliseconds
-# Or as many for each second that the last checkpoint took: on a fast card a large network's may take as long as an epoch.
+# Or as many for each second that the last one took: on a fast card a large network's may take as long as an epoch.
 _PER_SECOND_OF_SAVING = 10
 _REPORT_SECONDS = 0.25  # between looks at the loss, where a look waits for all work queued on the device
 
@@ -243,12 +243,12 @@ def _steps(training: Training, phase_number: int) -> Generator[Event, None, bool
         if training.stop():
             yield from losses.flush()
             return False
-        step = left_out + phase_step + position.step_in_epoch
         factor = lr_factor(
             config.schedule,
-            step,
-            left_out + phase.epochs * steps,
+            phase_step + position.step_in_epoch,
+            phase.epochs * steps,
             warmup=config.warmup,
+            left_out=left_out,
             drop_steps=config.step_epochs * steps if config.step_epochs else None,
             drop_factor=config.step_gamma,
         )
