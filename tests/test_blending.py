@@ -79,6 +79,32 @@ def test_the_ends_are_the_two_models_bit_for_bit(
     assert not same_bits(of_probe, of_tuned)
 
 
+@pytest.mark.parametrize("settings", [{"ema": 0.9}, {"ema": 0.9, "batchnorm": "adapt"}, {}], ids=str)
+def test_a_head_whose_stages_are_unfrozen_afterwards_is_a_probe_too(
+    train: Train, photos: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    where = tmp_path / "runs"
+    info = train(PHASES[:1], **settings)
+    network = setup.empty_network(info.config, len(info.classes))
+    checkpoints.load_end(info.path / "checkpoints", network)
+    head_alone = {name: value.clone() for name, value in checkpoints.weights(network).items()}
+    tl_app.extend("tuned", epochs=1, runs_dir=where)
+    assert not runs.open_run("tuned", where).has_probe
+    checkpoints.load_end(info.path / "checkpoints", network)
+    longer = {name: value.clone() for name, value in checkpoints.weights(network).items()}
+    assert not same_bits(head_alone, longer)
+    tl_app.extend("tuned", epochs=3, unfreeze=7, lr=2e-4, lr_backbone=1e-4, runs_dir=where)
+    info = runs.open_run("tuned", where)
+    assert info.has_probe
+    ends = blending.read_ends(info)
+    assert same_bits(ends.probe, longer)
+    if info.best_epoch > 3:
+        assert same_bits(ends.tuned, model_of(info))
+    for alpha, weights in ((0, ends.probe), (1, ends.tuned)):
+        kept = tl_app.blend("tuned", alpha, runs_dir=where).kept
+        assert kept is not None and same_bits(model_of(runs.open_run(kept.run, where)), weights)
+
+
 def test_the_probe_is_the_model_that_the_first_phase_ended_with(train: Train, tmp_path: Path) -> None:
     info = train(precision="fp32")  # what is kept of frozen stages is coarser in bf16
     epochs = snapshot_of(info).epoch_rows

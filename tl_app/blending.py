@@ -195,7 +195,7 @@ def read_ends(info: RunInfo) -> Ends:
     if not info.has_probe:
         raise UsageError(
             f"Run '{info.name}' has nothing to blend its model with: it did not train the head alone first.",
-            remedy="Train with recipe lp-ft or gradual; their first phase does.",
+            remedy="Train with recipe lp-ft or gradual, or with recipe head and unfreeze stages afterwards.",
         )
     folder, network = info.path / "checkpoints", setup.empty_network(info.config, len(info.classes))
     probe_epoch = checkpoints.load_probe(folder, network)

@@ -89,6 +89,10 @@ class Position:
         names = {best_name(epoch) for epoch, *_ in self.ingredients}
         return names | {self.best_file} if self.best_file else names
 
+    def begin_epoch(self) -> None:
+        """Nothing of the epoch under way is done."""
+        self.step_in_epoch, self.seen, self.loss_sum, self.correct = 0, 0, 0.0, 0
+
     def keep(self, epoch: int, accuracy: float, loss: float, *, is_best: bool, room: int) -> bool:
         """Notes an epoch when it is the best or among the ``room`` best; returns whether its weights are to be kept."""
         if is_best:
