@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,9 +149,57 @@ def test_a_kept_blend_is_a_run_like_any_other(train: Train, photos: Path, tmp_pa
         "A blend of run tuned: 70 % its probe, 30 %" in notices[-1]
         and "of 4 validation photos" in notices[-1]
     )
-    assert reproduce.blend_command(kept.blended) == "\ntl-app blend tuned --alpha 0.3"
-    assert rows.run(kept)["command"].endswith("--alpha 0.3")
     assert tl_app.blend("tuned", 0.3, runs_dir=where).kept.name == "tuned blend 0.3 2"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"soup": 3}], ids=str)
+def test_a_kept_blend_can_be_extended(train: Train, tmp_path: Path, settings: dict[str, Any]) -> None:
+    info, where = train(**settings), tmp_path / "runs"
+    kept = tl_app.blend("tuned", 0.5, runs_dir=where, name="half").kept
+    assert kept is not None
+    weights, steps = model_of(runs.open_run("half", where)), snapshot_of(info).step
+    result = tl_app.extend("half", epochs=2, lr=1e-3, lr_backbone=1e-3, runs_dir=where)
+    assert (result.state, result.epochs) == ("completed", info.epochs_done + 2)
+    snapshot, network = snapshot_of(runs.open_run("half", where)), setup.empty_network(info.config, 2)
+    assert snapshot.step > steps and snapshot.extended_after == [info.epochs_done]
+    checkpoints.load_end(Path(kept.run) / "checkpoints", network)
+    assert not same_bits(checkpoints.weights(network), weights)
+    assert result.val_accuracy is not None and kept.val_accuracy is not None
+    assert result.val_accuracy >= kept.val_accuracy, "the blend is the best until it is beaten"
+    more = tl_app.extend("half", epochs=1, unfreeze=2, runs_dir=where)
+    assert more.frozen_stages == result.frozen_stages - 2
+
+
+def test_a_kept_blend_names_the_commands_that_make_it_again(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train()
+    where = tmp_path / "runs"
+    tl_app.extend("tuned", epochs=1, runs_dir=where)
+    tl_app.blend("tuned", 0.3, runs_dir=where, name="mix")
+    one = tl_app.extend("mix", epochs=1, unfreeze=1, lr=1e-4, runs_dir=where)
+    runs.delete_run(runs.open_run("tuned", where))
+    info = runs.open_run("mix", where)
+    commands = [shlex.split(each) for each in rows.run(info)["command"].split(" && ")]
+    assert [each[1:3] for each in commands[1:]] == [
+        ["extend", "tuned-again"],
+        ["blend", "tuned-again"],
+        ["extend", "mix-again"],
+    ]
+    for program, *arguments in commands:
+        assert program == "tl-app" and cli.run([*arguments, "--runs-dir", str(where)]) == 0
+    capsys.readouterr()
+    again = runs.open_run("mix-again", where)
+    assert same_bits(model_of(again), model_of(info)) and again.val_loss == one.val_loss
+    lines = reproduce.script_of(info).splitlines()
+    compile("\n".join(lines), "lines", "exec")
+    assert [line.partition("(")[0] for line in lines if line.startswith("result = ")] == [
+        "result = tl_app.train",
+        "result = tl_app.extend",
+        "result = tl_app.blend",
+        "result = tl_app.extend",
+    ]
+    assert "result = tl_app.blend(result.run, alpha=0.3).kept" in lines
 
 
 def test_it_can_be_started_from(train: Train, photos: Path, tmp_path: Path) -> None:

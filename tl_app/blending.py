@@ -26,7 +26,7 @@ from tl_app.data.index import DatasetIndex, relocate
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import checkpoints, setup
 from tl_app.engine.batches import eval_batches
-from tl_app.engine.checkpoints import LAST, START
+from tl_app.engine.checkpoints import LAST, START, Position
 from tl_app.engine.device import move, resolve_device
 from tl_app.engine.evaluate import evaluate, to_input
 from tl_app.errors import UsageError
@@ -165,6 +165,8 @@ def keep_blend(
     found = blend_run(info, [alpha], device)
     (point,) = (each for each in found.points if each.alpha == alpha)
     weights = _blend(read_ends(info), alpha)
+    position = checkpoints.read_position(info.path / "checkpoints" / LAST)
+    assert position is not None
     path = runs.create_run(
         runs_dir,
         name or _free_name(f"{info.name[:80].rstrip()} blend {alpha:g}", runs_dir),
@@ -175,7 +177,8 @@ def keep_blend(
         lineage=info.lineage[:-1],
         index=DatasetIndex.read_manifest(info.path / "manifest.csv"),
         blended=(info.name, alpha),
-        fill=lambda folder: _fill(folder, info, weights, point, found),
+        extensions=[each for each in info.extensions if each["begun"] <= position.phase],  # which have begun
+        fill=lambda folder: _fill(folder, info, position, weights, point, found),
     )
     new = runs.open_run(path, runs_dir)
     result = result_of(path, snapshot_of(new), _finished(new, point))
@@ -279,12 +282,17 @@ def _copied(network: torch.nn.Module) -> Weights:
     return {name: value.clone() for name, value in checkpoints.weights(network).items()}  # type: ignore[arg-type]
 
 
-def _fill(folder: Path, info: RunInfo, weights: Weights, point: BlendPoint, found: BlendResult) -> None:
-    """Puts all that makes a finished run into its folder: checkpoints, history and state."""
+def _fill(
+    folder: Path, info: RunInfo, position: Position, weights: Weights, point: BlendPoint, found: BlendResult
+) -> None:
+    """Puts all that makes a finished run into its folder: checkpoints, history and state.
+
+    It stands where the original stood at the end of its last whole epoch, so that it can be extended as that can; what
+    an optimiser and an average know of other weights is left out.
+    """
     old, new = info.path / "checkpoints", folder / "checkpoints"
-    position = checkpoints.read_position(old / LAST)
-    assert position is not None
-    position.phase, position.plan, position.ingredients, position.soup = -1, None, [], []
+    position.begin_epoch()
+    position.ingredients, position.soup = [], []
     position.best_accuracy, position.best_loss = point.accuracy, point.loss
     assert position.best_file is not None
     network = setup.empty_network(info.config, len(info.classes))
@@ -292,7 +300,8 @@ def _fill(folder: Path, info: RunInfo, weights: Weights, point: BlendPoint, foun
         tensor.copy_(weights[name])
     shutil.copyfile(old / START, new / START)
     checkpoints.save_weights(new / position.best_file, checkpoints.weights(network, position.depth))
-    checkpoints.save_checkpoint(new / LAST, network, None, position, None, None, {})
+    imitation = checkpoints.load_imitation(old / LAST)
+    checkpoints.save_checkpoint(new / LAST, network, None, position, None, imitation, {})
     if (info.path / history.NAME).is_file():
         shutil.copyfile(info.path / history.NAME, folder / history.NAME)
     with open(folder / history.NAME, "a+b") as file:
