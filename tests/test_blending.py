@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
+import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +18,9 @@ from safetensors.torch import load_file, save_file
 
 import tl_app
 from tl_app import blending, cli, reproduce, results, rows, runs
+from tl_app.data.index import DatasetIndex
 from tl_app.engine import checkpoints, setup
-from tl_app.errors import UsageError
+from tl_app.errors import ResourceError, UsageError
 from tl_app.jobs import Worker
 from tl_app.runs import RunInfo
 from tl_app.snapshot import snapshot_of
@@ -241,9 +246,56 @@ def test_points_are_measured_once_and_between_them_estimated(
     assert blending.measured(info) is None and blending.blend_run(info, [0.5]).points[0].alpha == 0.5
 
 
+def test_points_on_other_photos_are_measured_again(
+    train: Train, photos: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    info = train()
+    assert blending.blend_run(info).left_out == 0
+    gone = DatasetIndex.read_manifest(info.path / "manifest.csv").used("val")[0]
+    (photos / gone.path).unlink()
+    shutil.rmtree(home / "cache")  # where it is kept decoded
+    result = blending.blend_run(info, [0.6])
+    assert [point.alpha for point in result.points] == [0.0, 0.25, 0.5, 0.6, 0.75, 1.0]
+    assert (result.images, result.left_out, result.alpha) == (3, 1, 0.6)
+    known = blending.measured(info)
+    assert known is not None and {len(rows_) for rows_ in known.probabilities.values()} == {3}
+    assert cli.run(["blend", "tuned", "--runs-dir", str(tmp_path / "runs")]) == 0
+    assert "on 3 validation photos; 1 more cannot be read any more" in capsys.readouterr().out
+
+
+def test_two_at_once_take_turns(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = train()
+    blending.blend_run(info, [0.0, 1.0])
+    both = threading.Barrier(2)
+    real = blending.measured
+
+    def met(info: RunInfo) -> blending.Measured | None:
+        known = real(info)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1)  # both have read the file before either writes
+        return known
+
+    monkeypatch.setattr(blending, "measured", met)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda alpha: blending.blend_run(info, [alpha]), (0.3, 0.7)))
+    known = real(info)
+    assert known is not None and sorted(known.points) == [0.0, 0.3, 0.7, 1.0]
+
+
+def test_a_folder_that_cannot_be_written_says_so(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = train()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(blending, "write_atomically", full)
+    with pytest.raises(ResourceError, match="'tuned' cannot be kept in its folder: No space left"):
+        blending.blend_run(info, [0.0])
+
+
 def test_an_estimate_is_the_mean_of_the_logits() -> None:
     logits = torch.tensor([[2.0, 0.0], [-1.0, 0.0]]), torch.tensor([[-4.0, 0.0], [-3.0, 0.0]])
-    known = blending.Measured("", torch.tensor([0, 1]))
+    known = blending.Measured("", "", torch.tensor([0, 1]))
     for alpha, rows_ in zip((0.0, 1.0), logits, strict=True):
         known.probabilities[alpha] = rows_.softmax(1)
         known.points[alpha] = blending.BlendPoint(alpha, 0.5, 1.0)

@@ -145,7 +145,8 @@ def show_blend(result: BlendResult) -> None:
     console = _console()
     console.print(
         f"Between the source with the first head (α = 0) and {result.tuned} (α = 1), "
-        f"on {words.plural(result.images, 'validation photo')}:",
+        f"on {words.plural(result.images, 'validation photo')}"
+        f"{f'; {result.left_out} more cannot be read any more' if result.left_out else ''}:",
         soft_wrap=True,
     )
     table = _table("α", "accuracy", "loss", "")
