@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tl_app.data.index import DatasetIndex
 
 PROBE = (
-    "probe.safetensors"  # in checkpoints/: a head trained alone, on the source's stages, before those moved
+    "probe.safetensors"  # in checkpoints/: a head trained alone on the source's stages, before those moved
 )
 ANALYSIS = "analysis"  # its folder of answers and calibration, which can be made again
 _FORMAT = 1
@@ -121,6 +121,13 @@ class RunInfo:
     def has_probe(self) -> bool:
         """Whether it trained the head alone first, so that its tuned model can be blended with that probe."""
         return not self.is_running and (self.path / "checkpoints" / PROBE).is_file()
+
+    @property
+    def moved_stages(self) -> bool:
+        """Whether the best model of a run that began with its head alone has stages that were trained since."""
+        if self.blended is not None and self.blended[1] > 0:
+            return True
+        return any(each["unfrozen"] and self.best_epoch > each["after"] for each in self.extensions)
 
     @property
     def resumable(self) -> bool:

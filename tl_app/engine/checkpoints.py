@@ -190,13 +190,14 @@ def load_weights(path: Path, network: StagedNetwork, *, head: bool = True) -> No
     Args:
         path: The file.
         network: With the same stages.
-        head: Whether it has the same head too, whose weights are then copied.
+        head: Whether it has the same head too, and what that reads: else neither the head's weights are copied nor
+            those of a second network beside the first.
 
     Raises:
         ResourceError: The file is missing or damaged.
     """
     own = network.net.state_dict()
-    of_head = f"{_NET}{layout_of(network.name).classifier}."
+    of_head = (f"{_NET}{layout_of(network.name).classifier}.", f"{_NET}beside.")
     with _open(path) as file, torch.no_grad():
         for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
             if name.startswith(_NET) and (head or not name.startswith(of_head)):
