@@ -202,7 +202,7 @@ def blend(
     """Measures models between a run's source with its first head and its tuned model (WiSE-FT), or keeps one of them.
 
     The weights are (1 − α) · source with that head + α · tuned. It is for runs whose first phase trained the head
-    alone, such as those of recipe ``lp-ft``.
+    alone, such as those of recipe ``lp-ft``, or a head that was extended by unfrozen stages.
 
     Args:
         run: Its name in ``runs_dir``, or its path; it stays as it is.

@@ -9,13 +9,16 @@ them an estimate costs nothing. Source: Wortsman et al. 2022, "Robust fine-tunin
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -26,10 +29,10 @@ from tl_app.data.index import DatasetIndex, relocate
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import checkpoints, setup
 from tl_app.engine.batches import eval_batches
-from tl_app.engine.checkpoints import LAST, START
+from tl_app.engine.checkpoints import LAST, START, Position
 from tl_app.engine.device import move, resolve_device
 from tl_app.engine.evaluate import evaluate, to_input
-from tl_app.errors import UsageError
+from tl_app.errors import ResourceError, UsageError
 from tl_app.events import Combined, Finished, Notice
 from tl_app.files import write_atomically
 from tl_app.results import TrainResult
@@ -62,6 +65,7 @@ class BlendResult:
         run: The run folder's path.
         tuned: Which of its models stands at α = 1: its best one, unless the probe itself is that.
         images: Validation photos that each point was measured on.
+        left_out: Others, which were there when the run was trained and could not be read any more.
         points: By α, from 0, the source with the probe's head, to 1, the tuned model. Choosing the best of them by
             the same photos is a little optimistic.
         alpha: The one that was asked for; else the most accurate, of equals the one with the smallest loss.
@@ -74,6 +78,7 @@ class BlendResult:
     points: list[BlendPoint]
     alpha: float
     kept: TrainResult | None = None
+    left_out: int = 0
 
 
 @dataclass
@@ -82,10 +87,12 @@ class Measured:
 
     Attributes:
         model: Names the two ends; after more training they are others, and nothing of this holds.
+        photos: Names those that could be read; points that were measured on others cannot be compared with these.
         labels: int64, (N,).
     """
 
     model: str
+    photos: str
     labels: Tensor
     probabilities: dict[float, Tensor] = field(default_factory=dict)
     points: dict[float, BlendPoint] = field(default_factory=dict)
@@ -122,13 +129,15 @@ def blend_run(
 
     Args:
         info: A run that :attr:`~tl_app.runs.RunInfo.has_probe`.
-        alphas: Which, 0 to 1; those measured before are not measured again, but all are in the result.
+        alphas: Which, 0 to 1; those measured before are not measured again as long as the same photos can be read, but
+            all are in the result.
         device: Where to compute.
         report: Called with blends done and blends in all.
 
     Raises:
         UsageError: The run has no two ends, or an α is outside 0 to 1.
         DataError: Its photos cannot be read any more.
+        ResourceError: Its folder cannot be written.
     """
     for alpha in alphas:
         if not 0 <= alpha <= 1:
@@ -137,14 +146,18 @@ def blend_run(
             )
     ends = read_ends(info)
     known = measured(info)
-    todo = [alpha for alpha in dict.fromkeys(alphas) if known is None or alpha not in known.points]
-    if todo:
-        known = _measure(info, ends, known, todo, device, report)
+    if _unknown(known, alphas):
+        with _turn(info):  # two at once would each write what it found over what the other did
+            known = measured(info)
+            if todo := _unknown(known, alphas):
+                known = _measure(info, ends, known, todo, device, report)
     assert known is not None
     points = [known.points[alpha] for alpha in sorted(known.points)]
     best = max(points, key=lambda point: (point.accuracy, -point.loss))
     alpha = alphas[0] if len(alphas) == 1 else best.alpha
-    return BlendResult(str(info.path), ends.name, len(known.labels), points, alpha)
+    images = len(known.labels)
+    val = DatasetIndex.read_manifest(info.path / "manifest.csv").used("val")
+    return BlendResult(str(info.path), ends.name, images, points, alpha, left_out=len(val) - images)
 
 
 def keep_blend(
@@ -165,6 +178,8 @@ def keep_blend(
     found = blend_run(info, [alpha], device)
     (point,) = (each for each in found.points if each.alpha == alpha)
     weights = _blend(read_ends(info), alpha)
+    position = checkpoints.read_position(info.path / "checkpoints" / LAST)
+    assert position is not None
     path = runs.create_run(
         runs_dir,
         name or _free_name(f"{info.name[:80].rstrip()} blend {alpha:g}", runs_dir),
@@ -175,7 +190,8 @@ def keep_blend(
         lineage=info.lineage[:-1],
         index=DatasetIndex.read_manifest(info.path / "manifest.csv"),
         blended=(info.name, alpha),
-        fill=lambda folder: _fill(folder, info, weights, point, found),
+        extensions=[each for each in info.extensions if each["begun"] <= position.phase],  # which have begun
+        fill=lambda folder: _fill(folder, info, position, weights, point, found),
     )
     new = runs.open_run(path, runs_dir)
     result = result_of(path, snapshot_of(new), _finished(new, point))
@@ -195,7 +211,7 @@ def read_ends(info: RunInfo) -> Ends:
     if not info.has_probe:
         raise UsageError(
             f"Run '{info.name}' has nothing to blend its model with: it did not train the head alone first.",
-            remedy="Train with recipe lp-ft or gradual; their first phase does.",
+            remedy="Train with recipe lp-ft or gradual, or with recipe head and unfreeze stages afterwards.",
         )
     folder, network = info.path / "checkpoints", setup.empty_network(info.config, len(info.classes))
     probe_epoch = checkpoints.load_probe(folder, network)
@@ -223,7 +239,7 @@ def measured(info: RunInfo) -> Measured | None:
             if values["model"] != _model(info):
                 return None
             points = [BlendPoint(*point) for point in json.loads(values["points"])]
-            found = Measured(values["model"], file.get_tensor("labels").clone())
+            found = Measured(values["model"], values["photos"], file.get_tensor("labels").clone())
             for point in points:
                 found.points[point.alpha] = point
                 found.probabilities[point.alpha] = file.get_tensor(repr(point.alpha)).clone()
@@ -232,12 +248,34 @@ def measured(info: RunInfo) -> Measured | None:
         return None
 
 
+def _unknown(known: Measured | None, alphas: Sequence[float]) -> list[float]:
+    return [alpha for alpha in dict.fromkeys(alphas) if known is None or alpha not in known.points]
+
+
+def _turn(info: RunInfo) -> AbstractContextManager[object]:
+    """Waits for whoever measures blends of the same run, in this process or another, and keeps others waiting."""
+    try:
+        return FileLock(info.path / "blend.lock", thread_local=False).acquire()
+    except OSError as error:
+        raise _unwritten(info, error) from error
+
+
+def _unwritten(info: RunInfo, error: OSError) -> ResourceError:
+    return ResourceError(
+        f"Blends of run '{info.name}' cannot be kept in its folder: {error.strerror or error}.",
+        remedy="Free some space, or see to it that the folder can be written.",
+    )
+
+
 def _measure(
     info: RunInfo, ends: Ends, known: Measured | None, todo: Sequence[float], device: str, report: Report
 ) -> Measured:
     index = relocate(DatasetIndex.read_manifest(info.path / "manifest.csv"))
     preprocessing, target = Preprocessing.from_dict(info.preprocessing), resolve_device(device)
     store, items, _ = open_photos(index, index.used("val"), preprocessing, info.classes)
+    photos = hashlib.sha256(json.dumps(items).encode()).hexdigest()
+    if known is not None and known.photos != photos:
+        todo, known = sorted({*known.points, *todo}), None
     network = setup.empty_network(info.config, len(info.classes))
     network.eval()
     move(network, target)
@@ -252,16 +290,19 @@ def _measure(
             live[name].copy_(value)
         result = evaluate(classify, eval_batches(store, items, _BATCH), device=target, stop=lambda: False)
         assert result is not None
-        if known is None or len(known.labels) != len(result.labels):  # a photo is gone since: all anew
-            known = Measured(_model(info), result.labels)
+        if known is None:
+            known = Measured(_model(info), photos, result.labels)
         known.probabilities[alpha] = result.probabilities
         known.points[alpha] = BlendPoint(alpha, result.accuracy, result.loss)
         report(number, len(todo))
     assert known is not None
     tensors = {repr(alpha): rows.contiguous() for alpha, rows in known.probabilities.items()}
     points = json.dumps([dataclasses.astuple(point) for point in known.points.values()])
-    content = save({"labels": known.labels, **tensors}, {"model": known.model, "points": points})
-    write_atomically(info.path / _FILE, content)
+    said = {"model": known.model, "photos": known.photos, "points": points}
+    try:
+        write_atomically(info.path / _FILE, save({"labels": known.labels, **tensors}, said))
+    except OSError as error:
+        raise _unwritten(info, error) from error
     return known
 
 
@@ -279,12 +320,17 @@ def _copied(network: torch.nn.Module) -> Weights:
     return {name: value.clone() for name, value in checkpoints.weights(network).items()}  # type: ignore[arg-type]
 
 
-def _fill(folder: Path, info: RunInfo, weights: Weights, point: BlendPoint, found: BlendResult) -> None:
-    """Puts all that makes a finished run into its folder: checkpoints, history and state."""
+def _fill(
+    folder: Path, info: RunInfo, position: Position, weights: Weights, point: BlendPoint, found: BlendResult
+) -> None:
+    """Puts all that makes a finished run into its folder: checkpoints, history and state.
+
+    It stands where the original stood at the end of its last whole epoch, so that it can be extended as that can; what
+    an optimiser and an average know of other weights is left out.
+    """
     old, new = info.path / "checkpoints", folder / "checkpoints"
-    position = checkpoints.read_position(old / LAST)
-    assert position is not None
-    position.phase, position.plan, position.ingredients, position.soup = -1, None, [], []
+    position.begin_epoch()
+    position.ingredients, position.soup = [], []
     position.best_accuracy, position.best_loss = point.accuracy, point.loss
     assert position.best_file is not None
     network = setup.empty_network(info.config, len(info.classes))
@@ -292,7 +338,8 @@ def _fill(folder: Path, info: RunInfo, weights: Weights, point: BlendPoint, foun
         tensor.copy_(weights[name])
     shutil.copyfile(old / START, new / START)
     checkpoints.save_weights(new / position.best_file, checkpoints.weights(network, position.depth))
-    checkpoints.save_checkpoint(new / LAST, network, None, position, None, None, {})
+    imitation = checkpoints.load_imitation(old / LAST)
+    checkpoints.save_checkpoint(new / LAST, network, None, position, None, imitation, {})
     if (info.path / history.NAME).is_file():
         shutil.copyfile(info.path / history.NAME, folder / history.NAME)
     with open(folder / history.NAME, "a+b") as file:

@@ -264,7 +264,7 @@ def blend(
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    """Blend a run's tuned model with its source and first head (WiSE-FT); for recipes lp-ft and gradual."""
+    """Blend a run's tuned model with its source and the head that was trained alone before (WiSE-FT)."""
     from tl_app import terminal
 
     def work() -> Any:

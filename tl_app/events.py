@@ -48,6 +48,7 @@ class PhaseStarted:
     device: str
     precision: str
     continues: bool = False  # more of the phase before it, as a finished run was extended
+    total_steps: int = 0  # of the whole run; 0 for those of its epochs, as older histories have it
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def extended(info: runs.RunInfo, **asked: Any) -> str:
     from tl_app.engine.checkpoints import LAST, read_position
 
     position = read_position(info.path / "checkpoints" / LAST)
-    if position is None:
+    if position is None or position.phase < 0:
         raise ResourceError(f"Run '{info.name}' has no checkpoint to go on from.", remedy="Start a new run.")
     known, stages, begun = (
         [Extension.from_dict(each) for each in info.extensions],

@@ -55,25 +55,27 @@ def python_script(config: TrainConfig, name: str, command: str = "", more: str =
 
 
 def command_of(info: RunInfo) -> str:
-    """The shell commands that train a run again and extend it as it was, joined to one line."""
-    lines = [command_line(info.asked)]
-    if info.extensions:
-        lines[0] += f" --name {shlex.quote(_again(info))}"
-    for each in info.extensions:
-        words = ["tl-app", "extend", _again(info)]
-        for name, value in _extension(info, each).items():
-            words += [option(name), str(value)]
+    """The shell commands that train a run again, and extend and blend it as it was, joined to one line."""
+    name, lines = _again(info.blended[0] if info.blended else info.name), [command_line(info.asked)]
+    if _afterwards(info):
+        lines[0] += f" --name {shlex.quote(name)}"
+    for act, settings in _afterwards(info):
+        words = ["tl-app", act, name]
+        for setting, value in settings.items():
+            words += [option(setting), str(value)]
+        if act == "blend":
+            name = _again(info.name)
+            words += ["--name", name]
         lines.append(shlex.join(words))
-    return " && ".join(lines) + _caveat(info) + blend_command(info.blended)
+    return " && ".join(lines) + _caveat(info)
 
 
 def script_of(info: RunInfo) -> str:
-    """The Python script that trains a run again and extends it as it was."""
+    """The Python script that trains a run again, and extends and blends it as it was."""
     more = ""
-    for each in info.extensions:
-        settings = "".join(f", {name}={value!r}" for name, value in _extension(info, each).items())
-        more += f"result = tl_app.extend(result.run{settings})\n"
-    more += blend_lines(info.blended)
+    for act, settings in _afterwards(info):
+        arguments = "".join(f", {setting}={value!r}" for setting, value in settings.items())
+        more += f"result = tl_app.{act}(result.run{arguments}){'.kept' if act == 'blend' else ''}\n"
     return python_script(info.asked, info.name, command_of(info), more)
 
 
@@ -109,9 +111,17 @@ def _caveat(info: RunInfo) -> str:
     return f"  # it was finished early, after {' and '.join(early)} epochs; this trains all of them"
 
 
-def _again(info: RunInfo) -> str:
+def _again(name: str) -> str:
     """A name for the repetition: that of the run is taken."""
-    return f"{info.name[:90]}-again"
+    return f"{name[:90]}-again"
+
+
+def _afterwards(info: RunInfo) -> list[tuple[str, dict[str, Any]]]:
+    """What was done after the training, in order: ``extend`` or ``blend``, each with its settings."""
+    done = [("extend", _extension(info, each)) for each in info.extensions]
+    if info.blended:
+        done.insert(info.inherited, ("blend", {"alpha": info.blended[1]}))
+    return done
 
 
 def _extension(info: RunInfo, values: dict[str, Any]) -> dict[str, Any]:
@@ -122,20 +132,6 @@ def _extension(info: RunInfo, values: dict[str, Any]) -> dict[str, Any]:
     if phase["frozen_stages"] < len(info.stages):
         settings["lr_backbone"] = phase["lr_backbone"]
     return settings
-
-
-def blend_command(blended: tuple[str, float] | None) -> str:
-    """What the command of a blended run ends with: a line that blends the run of the first; empty for a training."""
-    return (
-        ""
-        if blended is None
-        else "\n" + shlex.join(["tl-app", "blend", blended[0], "--alpha", f"{blended[1]:g}"])
-    )
-
-
-def blend_lines(blended: tuple[str, float] | None) -> str:
-    """The same for the Python lines."""
-    return "" if blended is None else f"tl_app.blend({blended[0]!r}, {blended[1]:g})\n"
 
 
 def _changed(config: TrainConfig) -> dict[str, Any]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tl_app.data.index import DatasetIndex
 
 PROBE = (
-    "probe.safetensors"  # in checkpoints/: a head trained alone, on the source's stages, before those moved
+    "probe.safetensors"  # in checkpoints/: a head trained alone on the source's stages, before those moved
 )
 ANALYSIS = "analysis"  # its folder of answers and calibration, which can be made again
 _FORMAT = 1
@@ -52,6 +52,7 @@ class RunInfo:
         message: What to know of the state, such as why it failed.
         extensions: What it was extended by after it was complete, as :mod:`tl_app.transfer.extensions` has it.
         blended: The run that it is a blend of, by name, with the share α of its tuned model; None for a training.
+        inherited: How many of the extensions were that run's.
     """
 
     path: Path
@@ -71,6 +72,7 @@ class RunInfo:
     message: str
     extensions: tuple[dict[str, Any], ...] = ()
     blended: tuple[str, float] | None = None
+    inherited: int = 0
 
     @property
     def epochs(self) -> int:
@@ -121,6 +123,13 @@ class RunInfo:
         return not self.is_running and (self.path / "checkpoints" / PROBE).is_file()
 
     @property
+    def moved_stages(self) -> bool:
+        """Whether the best model of a run that began with its head alone has stages that were trained since."""
+        if self.blended is not None and self.blended[1] > 0:
+            return True
+        return any(each["unfrozen"] and self.best_epoch > each["after"] for each in self.extensions)
+
+    @property
     def resumable(self) -> bool:
         """Whether training can go on."""
         return not self.is_running and self.state != "completed"
@@ -137,6 +146,7 @@ def create_run(
     lineage: Sequence[str],
     index: DatasetIndex,
     blended: tuple[str, float] | None = None,
+    extensions: Sequence[dict[str, Any]] = (),
     fill: Callable[[Path], None] | None = None,
 ) -> Path:
     """Makes a run's folder in one step: it is there with configuration and manifest, or not at all.
@@ -151,6 +161,7 @@ def create_run(
         lineage: The tasks that the start weights come from, oldest first.
         index: The photos; saved as the manifest.
         blended: The run and the share that it is made of, when no training makes it.
+        extensions: What that run was extended by.
         fill: Puts more into the folder before it gets its name.
 
     Raises:
@@ -174,7 +185,7 @@ def create_run(
             "lineage": [*lineage, task_name(config.data)],
         }
         if blended is not None:
-            values["blended"] = list(blended)
+            values |= {"blended": list(blended), "extensions": list(extensions), "inherited": len(extensions)}
         write_json(temporary / "config.json", values)
         index.write_manifest(temporary / "manifest.csv")
         write_status(temporary, "starting", "")
@@ -343,6 +354,7 @@ def _read(path: Path) -> RunInfo:
         message=message,
         extensions=tuple(values.get("extensions", ())),
         blended=(str(blended[0]), float(blended[1])) if (blended := values.get("blended")) else None,
+        inherited=values.get("inherited", 0),
     )
 
 

@@ -173,7 +173,8 @@ class Snapshot:
         for spec in dataclasses.fields(event):
             if hasattr(self, spec.name) and spec.name != "epochs":
                 setattr(self, spec.name, getattr(event, spec.name))
-        self.epochs, self.steps = event.total_epochs, event.total_epochs * event.steps_per_epoch
+        self.epochs = event.total_epochs
+        self.steps = event.total_steps or event.total_epochs * event.steps_per_epoch
         start = (event.first_epoch, event.frozen_stages)
         if start not in self.phase_starts:
             # One that was ended before its first epoch was done gives its place to the next.

@@ -47,7 +47,6 @@ class TrainDisplay:
         )
         self._task: TaskID | None = None
         self._activity = ""
-        self._steps = 0
         self._snapshot = so_far or Snapshot()
         self._suggested = False
 
@@ -71,7 +70,6 @@ class TrainDisplay:
                     event.text, style="yellow" if event.level == "warning" else "dim", markup=False
                 )
             case events.PhaseStarted():
-                self._steps = event.steps_per_epoch * event.total_epochs
                 share = event.trainable_parameters / max(1, event.total_parameters)
                 self._console.print(
                     f"Training {event.trainable_parameters:,} of {event.total_parameters:,} parameters "
@@ -80,7 +78,7 @@ class TrainDisplay:
                 )
             case events.StepDone():
                 detail = f"loss {event.loss:.3f}  {event.images_per_second:.0f} images/s"
-                self._to(f"epoch {event.epoch}", event.step, self._steps, detail)
+                self._to(f"epoch {event.epoch}", event.step, self._snapshot.steps, detail)
             case events.EpochDone():
                 self._epoch(event)
             case events.RolledBack():
@@ -147,7 +145,8 @@ def show_blend(result: BlendResult) -> None:
     console = _console()
     console.print(
         f"Between the source with the first head (α = 0) and {result.tuned} (α = 1), "
-        f"on {words.plural(result.images, 'validation photo')}:",
+        f"on {words.plural(result.images, 'validation photo')}"
+        f"{f'; {result.left_out} more cannot be read any more' if result.left_out else ''}:",
         soft_wrap=True,
     )
     table = _table("α", "accuracy", "loss", "")

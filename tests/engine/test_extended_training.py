@@ -19,6 +19,7 @@ from tl_app.engine.checkpoints import LAST, read_position
 from tl_app.engine.setup import resolve
 from tl_app.engine.train import train
 from tl_app.events import EpochDone, Event, Finished, PhaseStarted, RolledBack, StepDone
+from tl_app.transfer.averages import Average
 from tl_app.transfer.extensions import Extension, extend, phases_of
 
 Trainer = Callable[..., Iterator[Event]]
@@ -36,7 +37,7 @@ def trainer(photos: Path) -> Trainer:
     index = scan(photos)
 
     def start(
-        folder: Path, extensions: list[Extension], recipe: str = "head", **rest: Any
+        folder: Path, extensions: list[Extension], recipe: str = "head", ema: float = 0.0, **rest: Any
     ) -> Iterator[Event]:
         config = TrainConfig(
             data=str(photos),
@@ -46,6 +47,7 @@ def trainer(photos: Path) -> Trainer:
             batch_size=6,
             epochs=2,
             recipe=recipe,
+            ema=ema,
         )
         filled, preprocessing = resolve(config, len(index.used("train")))
         folder.mkdir(exist_ok=True)
@@ -152,6 +154,75 @@ def test_the_best_stays_the_best_until_it_is_beaten(
     last = list(trainer(folder, extensions_of({"epochs": 1}, {"epochs": 1, "unfreeze": 1})))[-1]
     assert isinstance(last, Finished) and (last.best_epoch, last.val_accuracy) == (4, 0.95)
     assert [path.name for path in folder.glob("best*")] == ["best-0004.safetensors"]
+
+
+def test_an_average_counts_on_in_more_of_the_same(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first updates count for more: begun again, they would throw away what was averaged before."""
+    counts: list[int] = []
+    real = Average.update
+    monkeypatch.setattr(Average, "update", lambda self, n: (counts.append(n), real(self, n))[1])
+    list(trainer(tmp_path / "run", [], ema=0.9))
+    list(trainer(tmp_path / "run", extensions_of({"epochs": 1}), ema=0.9))
+    assert counts == list(range(12))
+    list(trainer(tmp_path / "run", extensions_of({"epochs": 1}, {"epochs": 1, "unfreeze": 1}), ema=0.9))
+    assert counts[12:] == list(range(4)), "another model, another average"
+
+
+def finished_within_an_epoch(trainer: Trainer, folder: Path) -> None:
+    """After 6 of 8 steps."""
+    seen: list[Event] = []
+    stop = lambda: sum(isinstance(each, StepDone) for each in seen) >= 6  # noqa: E731
+    for event in trainer(folder, [], stop=stop, finish=lambda: True):
+        seen.append(event)
+
+
+def after_the_first_epoch(**asked: Any) -> list[Extension]:
+    config = TrainConfig(recipe="head", epochs=2, freeze=STAGES, lr_head=4e-3, lr_backbone=2e-4)
+    phases = phases_of(config, STAGES)
+    return [extend(phases, stages=STAGES, optimizer="adamw", after=1, begun=1, epochs=1, **asked)]
+
+
+def test_another_phase_begins_with_an_epoch_of_its_own(trainer: Trainer, tmp_path: Path) -> None:
+    """The steps of the epoch that was cut short were another model's, and so were its figures."""
+    folder, known = tmp_path / "run", after_the_first_epoch(unfreeze=1)
+    finished_within_an_epoch(trainer, folder)
+    shutil.copytree(folder, tmp_path / "stopped")
+    events = list(trainer(folder, known))
+    steps = [event for event in events if isinstance(event, StepDone)]
+    assert [event.step for event in steps] == [7, 8, 9, 10], "as many as an epoch has"
+    (started,) = (event for event in events if isinstance(event, PhaseStarted))
+    assert started.total_steps == 10
+    assert steps[0].lr < started.lr_head, "it warms up"
+    (row,) = (event for event in events if isinstance(event, EpochDone))
+    assert row.train_loss == pytest.approx(sum(event.loss for event in steps) / 4)
+    seen: list[Event] = []
+    for event in trainer(
+        tmp_path / "stopped",
+        known,
+        stop=lambda: sum(isinstance(each, StepDone) for each in seen) >= 1,
+    ):
+        seen.append(event)
+    list(trainer(tmp_path / "stopped", known))
+    assert_same(folder, tmp_path / "stopped")
+
+
+def test_more_of_the_same_ends_the_epoch_that_was_cut_short(trainer: Trainer, tmp_path: Path) -> None:
+    finished_within_an_epoch(trainer, tmp_path / "run")
+    events = list(trainer(tmp_path / "run", after_the_first_epoch()))
+    assert [event.step for event in events if isinstance(event, StepDone)] == [7, 8]
+    (started,) = (event for event in events if isinstance(event, PhaseStarted))
+    assert started.total_steps == 8
+
+
+def test_nan_in_another_phase_after_an_epoch_cut_short(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished_within_an_epoch(trainer, tmp_path / "run")
+    poisoned(monkeypatch)
+    events = list(trainer(tmp_path / "run", after_the_first_epoch(unfreeze=1)))
+    assert [event.step for event in events if isinstance(event, StepDone)] == [7, 8, 9, 10]
 
 
 @pytest.mark.parametrize("finish", [True, False])

@@ -12,13 +12,18 @@ import torch
 import tl_app
 from tests.engine.conftest import Trainer, tensors
 from tests.engine.test_activations import losses
-from tests.engine.test_train import assert_same, every_epoch_is_saved, train_until  # noqa: F401
+from tests.engine.test_train import (  # noqa: F401
+    assert_same,
+    every_epoch_is_saved,
+    scripted,
+    train_until,
+)
 from tl_app import runs
 from tl_app.backbones.staged import split
 from tl_app.config import TrainConfig
 from tl_app.data.index import scan
 from tl_app.data.store import PhotoStore, Preprocessing
-from tl_app.engine import checkpoints, setup
+from tl_app.engine import checkpoints, epoch, setup, source
 from tl_app.engine.checkpoints import LAST, START
 from tl_app.engine.features import pooled_features
 from tl_app.engine.setup import resolve
@@ -26,6 +31,7 @@ from tl_app.errors import UsageError
 from tl_app.events import Notice
 from tl_app.predictor import load_run
 from tl_app.reproduce import command_line
+from tl_app.ui import picker
 
 TWO: dict[str, Any] = {"backbone": "shufflenet_v2_x0_5", "fuse_backbone": "bundled", "image_size": 64}
 TINY: dict[str, Any] = {"weights": "random", "device": "cpu", "batch_size": 8, "epochs": 1, "recipe": "head"}
@@ -117,6 +123,32 @@ def test_no_run_starts_from_fused_features(photos: Path) -> None:
         UsageError, match="'fused' trained a head on fused features.*weights 'random' instead"
     ):
         tl_app.train(photos, weights="run:fused", freeze="head", device="cpu")
+
+
+@pytest.mark.parametrize("fusion", [{"fuse_stages": 2, "image_size": 64}, TWO], ids=["stages", "two"])
+def test_stages_that_were_unfrozen_are_a_source(
+    photos: Path, home: Path, monkeypatch: pytest.MonkeyPatch, fusion: dict[str, Any]
+) -> None:
+    """Of the first network alone: a second one, and the head on both, stay behind."""
+    backbone = fusion.get("backbone", "shufflenet_v2_x0_5")
+    monkeypatch.setattr(epoch, "evaluate", scripted([(0.5, 0.9), (0.4, 0.9), (0.9, 0.4), (0.5, 0.5)]))
+    tl_app.train(photos, name="fused", **{**TINY, **fusion, "backbone": backbone})
+    tl_app.extend("fused", epochs=1, unfreeze=1, lr=0.01, lr_backbone=0.01)
+    listed = lambda: [value for _, value in picker._run_texts(backbone, home / "runs")]  # noqa: E731
+    with pytest.raises(UsageError, match="its stages are those that it started from"):
+        tl_app.train(photos, weights="run:fused", freeze="head", device="cpu")  # the best is the head's
+    assert not listed()
+    tl_app.extend("fused", epochs=1)
+    info = runs.open_run("fused", home / "runs")
+    assert info.best_epoch == 3 and listed() == [f"run:{info.path}"]
+    result = tl_app.train(photos, name="target", weights="run:fused", freeze="head", epochs=1, device="cpu")
+    own = checkpoints.read_weights(Path(info.path) / "checkpoints" / checkpoints.best_name(3))
+    started = checkpoints.read_weights(Path(result.run) / "checkpoints" / START)
+    moved = {name for name in own.keys() & started.keys() if "num_batches" not in name and ".fc." not in name}
+    assert moved and all(torch.equal(own[name], started[name]) for name in moved)
+    assert not [name for name in started if ".beside." in name]
+    with pytest.raises(UsageError, match="'fused' reads fused features, and its answers cannot be imitated"):
+        source.named(f"run:{info.path}").check_answers(info.classes, 64)
 
 
 def test_the_probe_sees_the_backbone_as_it_is(photos: Path) -> None:

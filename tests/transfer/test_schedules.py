@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tl_app.choices import SCHEDULES
-from tl_app.transfer.schedules import lr_factor
+from tl_app.transfer.schedules import lr_factor, rise_steps
 
 STEPS = 200
 
@@ -45,3 +45,16 @@ def test_one_cycle_starts_at_a_25th_and_falls_behind_its_rise() -> None:
     found = curve("one-cycle", 0.6)
     assert found[0] == pytest.approx(0.04, rel=0.01)
     assert found.index(max(found)) in (119, 120)
+
+
+def test_steps_left_out_are_the_rise_alone_and_no_drop_comes_sooner() -> None:
+    left_out = rise_steps("cosine", STEPS, 0.2)
+    whole = [lr_factor("cosine", step, left_out + STEPS, warmup=0.2) for step in range(left_out + STEPS)]
+    rest = [lr_factor("cosine", step, STEPS, warmup=0.2, left_out=left_out) for step in range(STEPS)]
+    assert rest == whole[left_out:] == sorted(rest, reverse=True)
+    for drop_steps, first in ((70, 70), (None, 67)):
+        rates = [
+            lr_factor("step", step, STEPS, warmup=0.2, left_out=left_out, drop_steps=drop_steps)
+            for step in range(STEPS)
+        ]
+        assert rates[:first] == [1.0] * first and rates[first] == 0.1

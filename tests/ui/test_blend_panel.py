@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import gradio as gr
@@ -7,6 +8,7 @@ import pytest
 
 import tl_app
 from tl_app import blending, runs
+from tl_app.data.index import DatasetIndex
 from tl_app.transfer.recipes import Phase
 from tl_app.ui import blend_panel
 from tl_app.ui.workspace import Workspace
@@ -44,6 +46,30 @@ def test_the_slider_from_opening_to_keeping(acts: blend_panel.Acts, home: Path) 
     assert "Kept as run tuned blend 0.6" in acts.keep("tuned", 0.6)
     assert runs.open_run("tuned blend 0.6", home / "runs").blended == ("tuned", 0.6)
     assert acts.opened("tuned blend 0.6")[0]["visible"] is False
+
+
+def test_photos_that_are_gone(
+    acts: blend_panel.Acts, home: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acts.measure("tuned")
+    said: list[str] = []
+    monkeypatch.setattr(gr, "Warning", said.append)
+    info = runs.open_run("tuned", home / "runs")
+    (photos / DatasetIndex.read_manifest(info.path / "manifest.csv").used("val")[0].path).unlink()
+    shutil.rmtree(home / "cache")
+    *_, alpha, here, table = acts.released("tuned", 0.6)
+    assert alpha == 0.6 and "3 validation photos" in here and ">0.25<" in table
+    assert said == [
+        "The validation photos are not those that the blends were measured on, so all were measured again, "
+        "on 3 photos; 1 more cannot be read any more."
+    ]
+    (info.path / "blend.safetensors").unlink()
+    *_, here, table = acts.released("tuned", 0.6)
+    assert "about" not in here and ">0.25<" in table and len(said) == 1
+    monkeypatch.setattr(
+        blend_panel.Acts, "_known", lambda *_: None
+    )  # as when the run is trained further just now
+    assert acts.released("tuned", 0.7)[1]["visible"] is True
 
 
 def test_a_run_that_is_gone_is_a_toast(acts: blend_panel.Acts) -> None:

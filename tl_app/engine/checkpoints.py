@@ -89,6 +89,10 @@ class Position:
         names = {best_name(epoch) for epoch, *_ in self.ingredients}
         return names | {self.best_file} if self.best_file else names
 
+    def begin_epoch(self) -> None:
+        """Nothing of the epoch under way is done."""
+        self.step_in_epoch, self.seen, self.loss_sum, self.correct = 0, 0, 0.0, 0
+
     def keep(self, epoch: int, accuracy: float, loss: float, *, is_best: bool, room: int) -> bool:
         """Notes an epoch when it is the best or among the ``room`` best; returns whether its weights are to be kept."""
         if is_best:
@@ -186,13 +190,14 @@ def load_weights(path: Path, network: StagedNetwork, *, head: bool = True) -> No
     Args:
         path: The file.
         network: With the same stages.
-        head: Whether it has the same head too, whose weights are then copied.
+        head: Whether it has the same head too, and what that reads: else neither the head's weights are copied nor
+            those of a second network beside the first.
 
     Raises:
         ResourceError: The file is missing or damaged.
     """
     own = network.net.state_dict()
-    of_head = f"{_NET}{layout_of(network.name).classifier}."
+    of_head = (f"{_NET}{layout_of(network.name).classifier}.", f"{_NET}beside.")
     with _open(path) as file, torch.no_grad():
         for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
             if name.startswith(_NET) and (head or not name.startswith(of_head)):

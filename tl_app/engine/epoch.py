@@ -30,9 +30,9 @@ from tl_app.engine.penalties import Penalised
 from tl_app.engine.step import Objective, accumulate, within_memory
 from tl_app.engine.teacher import Teacher
 from tl_app.events import CheckpointSaved, EpochDone, Event, Notice, StepDone
-from tl_app.runs import PROBE
 from tl_app.transfer.averages import Average
 from tl_app.transfer.distillation import Imitation
+from tl_app.transfer.extensions import first_of
 from tl_app.transfer.freezing import train_mode
 from tl_app.transfer.heads import first_linear
 from tl_app.transfer.losses import CROSS_ENTROPY, LabelLoss
@@ -130,8 +130,6 @@ def run_epoch(training: Training, phase: int) -> Generator[Event, None, bool]:
     done = _close(training, result, rate, time.monotonic() - started)
     yield done
     last = position.epoch == training.first_epoch(phase + 1)
-    if last:
-        _keep_probe(training, phase)
     pause = EPOCH_CHECKPOINT_SECONDS * max(1.0, _PER_SECOND_OF_SAVING * training.saving_seconds)
     if last or time.monotonic() - training.saved_at >= pause:
         yield save(training)
@@ -203,31 +201,20 @@ def _close(training: Training, result: Evaluation, rate: float, epoch_seconds: f
         images_per_second=rate,
         memory_bytes=memory_bytes(training.device),
     )
-    position.epoch, position.step_in_epoch = done.epoch, 0
-    position.seen, position.loss_sum, position.correct = 0, 0.0, 0
+    position.epoch = done.epoch
+    position.begin_epoch()
     room = training.config.soup
     if position.keep(done.epoch, result.accuracy, result.loss, is_best=done.is_best, room=room):
-        training.unsaved[checkpoints.best_name(done.epoch)] = _model(training)
+        training.unsaved[checkpoints.best_name(done.epoch)] = model_so_far(training)
         for name in training.unsaved.keys() - position.kept_files:
             del training.unsaved[name]
     return done
 
 
-def _model(training: Training) -> dict[str, Tensor]:
+def model_so_far(training: Training) -> dict[str, Tensor]:
     """What was trained so far, as it is used: averaged where it is, the head for features as they are; not copied."""
     with training.as_model(), folded(first_linear(training.network), training.standard):
         return checkpoints.weights(training.network, training.position.depth)
-
-
-def _keep_probe(training: Training, phase: int) -> None:
-    """Keeps the head of a phase that trained it alone, before others move the stages: one end of a WiSE-FT blend."""
-    stages, freed = (
-        len(training.network.stages),
-        [each.frozen_stages for each in training.phases[phase + 1 :]],
-    )
-    if training.position.depth == stages and freed and freed[0] < stages:
-        path = training.folder / PROBE
-        checkpoints.save_weights(path, _model(training), epoch=training.position.epoch)
 
 
 def _steps(training: Training, phase_number: int) -> Generator[Event, None, bool]:
@@ -238,24 +225,25 @@ def _steps(training: Training, phase_number: int) -> Generator[Event, None, bool
     steps = training.steps_per_epoch
     phase_step = (position.epoch - training.first_epoch(phase_number)) * steps
     left_out = rise_steps(config.schedule, phase.epochs * steps, config.warmup) if phase.continues else 0
+    begun = training.first_epoch(first_of(training.phases, phase_number))  # where its average did
     losses = _Losses(training)
     for rows, labels in training.inputs.train(position.epoch, position.step_in_epoch):
         if training.stop():
             yield from losses.flush()
             return False
-        step = left_out + phase_step + position.step_in_epoch
         factor = lr_factor(
             config.schedule,
-            step,
-            left_out + phase.epochs * steps,
+            phase_step + position.step_in_epoch,
+            phase.epochs * steps,
             warmup=config.warmup,
+            left_out=left_out,
             drop_steps=config.step_epochs * steps if config.step_epochs else None,
             drop_factor=config.step_gamma,
         )
         factor *= position.lr_scale
         loss, correct = yield from _step(training, rows, labels, factor)
         if training.average is not None:
-            training.average.update(phase_step + position.step_in_epoch - 1)
+            training.average.update((position.epoch - begun) * steps + position.step_in_epoch - 1)
         losses.add(loss, correct, len(labels), phase.lr_head * factor)
         if losses.due():
             yield from losses.flush()

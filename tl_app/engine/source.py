@@ -88,6 +88,11 @@ class Source:
                 "Name such a teacher, run:NAME, or imitate features alone (--soft-labels 0).",
             )
         info = runs.open_run(self.run, Path())
+        if head_of(info.config).fusion is not None:
+            raise UsageError(
+                f"The head of run '{info.name}' reads fused features, and its answers cannot be imitated yet.",
+                remedy="Choose a teacher without fused stages and without a second backbone.",
+            )
         if list(info.classes) != list(classes):
             raise UsageError(
                 f"Run '{info.name}' answers with other classes ({_some(info.classes)}) than your photos have "
@@ -104,7 +109,8 @@ class Source:
     def load(self, network: StagedNetwork, *, head: bool = False) -> list[Notice]:
         """Fills a network that :meth:`network` built; returns what to know of the weights.
 
-        Without ``head`` that of a run stays random: it is for other classes, or for photos of another size.
+        Without ``head`` that of a run stays random: it is for other classes, or for photos of another size, or reads
+        the features of a second network too, which is left behind.
 
         Raises:
             ResourceError: The file is damaged.
@@ -221,7 +227,7 @@ def _of_run(text: str) -> Source:
             remedy="Let it train for at least one epoch, or choose other weights.",
         )
     head = head_of(info.config)
-    if head.fusion is not None:
+    if head.fusion is not None and not info.moved_stages:
         raise UsageError(
             f"Run '{info.name}' trained a head on fused features, so its stages are those that it started from.",
             remedy=f"Choose backbone {info.config.backbone} and weights '{info.config.weights}' instead.",
@@ -232,7 +238,7 @@ def _of_run(text: str) -> Source:
         preprocessing=Preprocessing.from_dict(info.preprocessing),
         lineage=info.lineage,
         classes=len(info.classes),
-        head=head,
+        head=head if head.fusion is None else LINEAR,  # on the first network, which is all that is taken over
         run=info.path,
     )
 

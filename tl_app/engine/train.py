@@ -35,6 +35,7 @@ from tl_app.engine.device import (
 from tl_app.engine.epoch import NotFinite, Training, run_epoch, save
 from tl_app.engine.evaluate import to_input
 from tl_app.engine.frozen import Frozen
+from tl_app.engine.handover import begin_average, goes_on, leave_phase
 from tl_app.engine.inputs import Inputs, Sampling, from_photos
 from tl_app.engine.labels import augmentation_of, label_loss_of, mixing_notices
 from tl_app.engine.objective import meet_teacher, objective_of, unused
@@ -43,7 +44,6 @@ from tl_app.errors import DivergedError, Interrupted
 from tl_app.events import Event, Finished, Notice, PhaseStarted, RolledBack
 from tl_app.files import remove_leftovers
 from tl_app.memory import keep_memory
-from tl_app.transfer.averages import Average
 from tl_app.transfer.extensions import Extension, first_of, phases_of
 from tl_app.transfer.freezing import set_depth
 from tl_app.transfer.heads import Cosine, first_linear, fold_standard
@@ -173,11 +173,6 @@ def _run_phase(training: Training, phase: int) -> Generator[Event, None, bool]:
     return True
 
 
-def _goes_on(training: Training, number: int) -> bool:
-    """Whether the phase takes over where the position's stands: it is the same one, or more of it."""
-    return first_of(training.phases, number) <= training.position.phase <= number
-
-
 def _add_soup(training: Training) -> Generator[Event, None, bool]:
     """Averages the best epochs where that gains; returns False when it was stopped."""
     if training.inputs is None:  # resumed after the last step
@@ -188,9 +183,8 @@ def _add_soup(training: Training) -> Generator[Event, None, bool]:
 def _enter(training: Training, number: int) -> Generator[Event, None, None]:
     """Freezes to the phase's depth, computes what stays the same in it, and builds its optimiser."""
     phase, network, position = training.phases[number], training.network, training.position
-    if not _goes_on(training, number) and training.standard is not None:
-        fold_standard(training.network, training.standard)
-        training.standard = None
+    if not goes_on(training, number):
+        leave_phase(training, phase.frozen_stages)
     set_depth(network, phase.frozen_stages)
     training.inputs = yield from _inputs(training, number)
     yield from mixing_notices(
@@ -234,7 +228,7 @@ def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
     if k == 0:
         preprocessing = photos.store.preprocessing
         return from_photos(photos, sampling, lambda images: to_input(images, preprocessing, device))
-    known = Plan.stored(position.plan) if _goes_on(training, number) else None
+    known = Plan.stored(position.plan) if goes_on(training, number) else None
     part = Frozen(
         training.network,
         k,
@@ -308,21 +302,11 @@ def _build_optimizer(training: Training, number: int) -> None:
         stages=[stage.module for stage in training.network.stages],
         layer_decay=config.layer_decay,
     )
-    if _goes_on(training, number):
+    if goes_on(training, number):
         checkpoints.load_optimizer(
             training.folder / LAST, training.network, training.imitation, training.optimizer
         )
-    _begin_average(training, number)
-
-
-def _begin_average(training: Training, number: int) -> None:
-    """The running average of what the phase trains, with its saved state; each phase begins one of its own."""
-    training.average = None
-    if training.config.ema:
-        live = checkpoints.live_weights(training.network, training.phases[number].frozen_stages)
-        training.average = Average(live, training.config.ema)
-        if _goes_on(training, number):
-            training.average.load(checkpoints.load_average(training.folder / LAST))
+    begin_average(training, number)
 
 
 def _roll_back(training: Training, number: int) -> RolledBack:
@@ -350,6 +334,8 @@ def _roll_back(training: Training, number: int) -> RolledBack:
         fold_standard(training.network, standard.to(training.device))
     restored.seconds, restored.lr_scale, plan = training.tick(), 0.5, training.position.plan
     training.position = restored
+    if not goes_on(training, number):
+        restored.begin_epoch()
     training.unsaved.clear()
     _build_optimizer(training, number)
     restored.phase, restored.plan = number, plan
@@ -375,7 +361,15 @@ def _phase_started(training: Training, number: int) -> PhaseStarted:
         device=str(training.device),
         precision=_precision(training, number),
         continues=phase.continues,
+        total_steps=_total_steps(training),
     )
+
+
+def _total_steps(training: Training) -> int:
+    """Steps done when all epochs are; more than those of whole epochs after an epoch that was left half done."""
+    position = training.position
+    epochs = training.first_epoch(len(training.phases)) - position.epoch
+    return position.step - position.step_in_epoch + epochs * training.steps_per_epoch
 
 
 def _precision(training: Training, number: int) -> str:

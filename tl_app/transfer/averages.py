@@ -59,9 +59,10 @@ class Average:
         return dict(self._values)
 
     def load(self, values: Mapping[str, Tensor]) -> None:
-        """Goes on from what :meth:`state` gave."""
-        for name, own in self._values.items():
-            own.copy_(values[name])
+        """Goes on from what :meth:`state` gave; with nothing, as of a kept blend, it stays a copy of the weights."""
+        if values:
+            for name, own in self._values.items():
+                own.copy_(values[name])
 
     def _swap(self) -> None:
         for name, tensor in self._live.items():

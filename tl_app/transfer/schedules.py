@@ -19,6 +19,7 @@ def lr_factor(
     total_steps: int,
     *,
     warmup: float | None = None,
+    left_out: int = 0,
     drop_steps: int | None = None,
     drop_factor: float = 0.1,
 ) -> float:
@@ -29,6 +30,8 @@ def lr_factor(
         step: Counted from 0 within the phase.
         total_steps: Steps of the phase.
         warmup: Share of those in which the rate rises, below 1; None for what the schedule usually has.
+        left_out: Steps in front of the phase's first one that are not taken, from :func:`rise_steps`; the drops of
+            ``step`` take no notice of them.
         drop_steps: Steps between the drops of ``step``; None for a third of the phase.
         drop_factor: What each drop of ``step`` multiplies with.
 
@@ -36,7 +39,7 @@ def lr_factor(
         A factor from 0 to 1.
     """
     share = _WARMUP_SHARES[schedule] if warmup is None else warmup
-    progress = (step + 0.5) / max(1, total_steps)
+    progress = (left_out + step + 0.5) / max(1, left_out + total_steps)
     if schedule == "step":
         return _rise(progress, share) * drop_factor ** _drops(step, total_steps, drop_steps)
     return _SHAPES[schedule](progress, share)

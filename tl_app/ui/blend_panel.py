@@ -6,7 +6,7 @@ Shown for runs that trained their head alone first. Knows nothing of how blends 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,11 +100,7 @@ class Acts:
         """Shows what was measured before, or the button that measures."""
         if not name or not self.work.open_run(name).has_probe:
             return gr.update(visible=False), *[gr.skip()] * 5
-        known = self._known(name)
-        if known is None:
-            hidden, asked = gr.update(visible=False), gr.update(visible=True)
-            return gr.update(visible=True), asked, hidden, gr.skip(), gr.skip(), gr.skip()
-        return self._shown(known, best_of(list(known.points.values())).alpha)
+        return self._shown(self._known(name))
 
     @toasts
     def measure(
@@ -114,13 +110,12 @@ class Acts:
     ) -> tuple[Any, ...]:
         """The few blends that all others are estimated from."""
         loading.wait()
-        from tl_app import blending
+        from tl_app.blending import ALPHAS
 
         def report(done: int, total: int) -> None:
             progress((done, total), desc="Measuring blends", unit="blends")
 
-        found = blending.blend_run(self.work.open_run(name), report=report)
-        return self._shown(self._known(name), found.alpha)
+        return self._shown(self._measured(name, ALPHAS, report))
 
     def moved(self, name: str, alpha: float) -> str:
         """While the slider is dragged: measured points as they are, others estimated from those beside them."""
@@ -130,10 +125,10 @@ class Acts:
     @toasts
     def released(self, name: str, alpha: float) -> tuple[Any, ...]:
         """Measures the blend that the slider was left at."""
-        from tl_app import blending
+        from tl_app.blending import ALPHAS
 
-        blending.blend_run(self.work.open_run(name), [alpha])
-        return self._shown(self._known(name), alpha)
+        some = () if self._known(name) else ALPHAS  # the run was trained further, or its file is gone
+        return self._shown(self._measured(name, [*some, alpha]), alpha)
 
     @toasts
     def keep(self, name: str, alpha: float) -> str:
@@ -146,6 +141,23 @@ class Acts:
         sentence = f"Kept as run {found.kept.name}; it is first in the list above."
         return f'<div class="tl-why tl-ready">{markup.text(sentence)}</div>'
 
+    def _measured(
+        self, name: str, alphas: Sequence[float], report: Callable[[int, int], None] = lambda *_: None
+    ) -> Measured | None:
+        """Measures, and says so when all that was known before had to be measured again."""
+        from tl_app import blending
+
+        before = self._known(name)
+        found = blending.blend_run(self.work.open_run(name), alphas, report=report)
+        known = self._known(name)
+        if before is not None and known is not None and before.photos != known.photos:
+            gone = f"; {found.left_out} more cannot be read any more" if found.left_out else ""
+            gr.Warning(
+                "The validation photos are not those that the blends were measured on, so all were measured again, "
+                f"on {words.plural(found.images, 'photo')}{gone}."
+            )
+        return known
+
     def _known(self, name: str) -> Measured | None:
         """What was measured of a run, when that is enough for any α."""
         path = self.work.open_run(name).path
@@ -156,8 +168,12 @@ class Acts:
             return None
         return known if known is not None and {0.0, 1.0} <= known.points.keys() else None
 
-    def _shown(self, known: Measured | None, alpha: float) -> tuple[Any, ...]:
-        assert known is not None
+    def _shown(self, known: Measured | None, alpha: float | None = None) -> tuple[Any, ...]:
+        """The slider at an α, or at the best one; the button that measures while too little is known."""
+        if known is None:
+            hidden, asked = gr.update(visible=False), gr.update(visible=True)
+            return gr.update(visible=True), asked, hidden, gr.skip(), gr.skip(), gr.skip()
+        alpha = best_of(list(known.points.values())).alpha if alpha is None else alpha
         return (
             gr.update(visible=True),
             gr.update(visible=False),

@@ -135,7 +135,7 @@ def _run_texts(backbone: str, runs_dir: Path) -> list[tuple[str, str]]:
     found = [
         info
         for info in runs.list_runs(runs_dir)
-        if info.config.backbone == backbone and info.best_epoch and not _is_fused(info)
+        if info.config.backbone == backbone and info.best_epoch and not _is_fused_head(info)
     ]
     return [
         (
@@ -146,9 +146,9 @@ def _run_texts(backbone: str, runs_dir: Path) -> list[tuple[str, str]]:
     ]
 
 
-def _is_fused(info: runs.RunInfo) -> bool:
+def _is_fused_head(info: runs.RunInfo) -> bool:
     """Whether only its head was trained, on fused features: there is nothing in it to start from."""
-    return info.config.fuse_stages > 1 or bool(info.config.fuse_backbone)
+    return (info.config.fuse_stages > 1 or bool(info.config.fuse_backbone)) and not info.moved_stages
 
 
 def _lineage(choice: WeightChoice | None, weights_name: str) -> str:
