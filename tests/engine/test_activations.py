@@ -16,11 +16,13 @@ from tests.engine.test_train import assert_same, train_until
 from tl_app import caches
 from tl_app.config import TrainConfig
 from tl_app.data.index import scan
-from tl_app.engine import activations, boundary, frozen, inference
+from tl_app.engine import activations, boundary, frozen, inference, openvino
 from tl_app.engine.checkpoints import LAST, read_position
 from tl_app.engine.features import pooled_features
 from tl_app.errors import Interrupted
 from tl_app.events import EpochDone, Event, Finished, Notice, PhaseStarted
+
+installed = pytest.mark.skipif(not openvino.is_installed(), reason="the openvino extra is not installed")
 
 
 def losses(events: list[Event]) -> list[float]:
@@ -324,3 +326,56 @@ def test_features_of_the_probe_are_those_of_the_run(
     assert found.train.dtype == "float32" and sorted(found.val_labels) == [0, 0, 1, 1]
     list(trainer(tmp_path / "run", recipe="head", views=1))
     assert computed == [24, 0]
+
+
+@installed
+def test_probe_and_runs_of_any_length_share_openvino(
+    trainer: Trainer, photos: Path, tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen, "_ENOUGH_FOR_OPENVINO", 24)  # photos, whatever is to be computed of them
+    config = TrainConfig(data=str(photos), backbone="mobilenet_v3_small", weights="random", image_size=32)
+    run_to_end(pooled_features(config, scan(photos), lambda: False))
+    settings: list[dict[str, Any]] = [{"views": 1}, {"epochs": 2}, {"epochs": 3}]
+    for number, changed in enumerate(settings):
+        list(trainer(tmp_path / str(number), recipe="head", **changed))
+        assert engine_of(tmp_path / str(number)) == "openvino"
+    assert computed == [24, 0, 0, 20, 0, 0, 20]
+
+
+@installed
+def test_another_openvino_has_rows_of_its_own(
+    trainer: Trainer, tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen, "_ENOUGH_FOR_OPENVINO", 24)
+    list(trainer(tmp_path / "first", recipe="head", views=1))
+    monkeypatch.setattr(openvino, "version", lambda: "1.0")
+    list(trainer(tmp_path / "second", recipe="head", views=1))
+    assert computed == [24, 24]
+
+
+@installed
+@pytest.mark.parametrize("broken", [False, True], ids=["uninstalled", "broken"])
+def test_a_run_resumed_without_openvino_keeps_its_rows_apart(
+    trainer: Trainer, tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    monkeypatch.setattr(frozen, "_ENOUGH_FOR_OPENVINO", 24)
+    settings: dict[str, Any] = {"recipe": "head", "views": 1, "epochs": 3, "precision": "fp32"}
+    list(trainer(tmp_path / "whole", **settings))
+    train_until(trainer, tmp_path / "stopped", 5, **settings)
+    with monkeypatch.context() as patch:
+        if broken:
+            patch.setattr(openvino, "OpenVinoNetwork", lambda *_: 1 / 0)
+            shutil.rmtree(caches.resources.cache_dir() / "boundary")
+        else:
+            patch.setattr(openvino, "is_installed", lambda: False)
+        events = list(trainer(tmp_path / "stopped", **settings))
+    said = "OpenVINO is not used: division by zero." if broken else "is not installed any more"
+    assert said in notices(events) and isinstance(events[-1], Finished)
+    list(trainer(tmp_path / "again", **settings))
+    assert computed == [24, 0, 24, 24 if broken else 0]  # torch's rows are never taken for OpenVINO's
+
+
+def engine_of(folder: Path) -> str:
+    position = read_position(folder / LAST)
+    assert position is not None and position.plan is not None
+    return str(position.plan["form"]["engine"])

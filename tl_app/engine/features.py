@@ -87,16 +87,7 @@ def pooled_features(
     move(network, device)
     depth = len(network.stages)
     sampling = Sampling(batch_size=1, augmentation=PLAIN, seed=0, views=1)
-    part = Frozen(
-        network,
-        depth,
-        photos,
-        sampling,
-        device,
-        config.precision,
-        images=len(photos.train) + len(photos.val),
-        stop=stop,
-    )
+    part = Frozen(network, depth, photos, sampling, device, config.precision, stop=stop)
 
     def work(report: Report) -> BoundaryStore:
         # Feature vectors are small: a disk that cannot be written costs the reuse, not the answer.

@@ -242,7 +242,6 @@ def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
         sampling,
         device,
         config.precision,
-        images=len(photos.train) * epochs + len(photos.val),
         stop=training.stop,
         chosen=known.form if known else None,
     )
