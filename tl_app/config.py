@@ -239,7 +239,7 @@ class TrainConfig:
     views: int | None = setting(
         None,
         "Views per photo",
-        "Versions of each photo that frozen stages are run on, the others being augmented; empty: as time allows.",
+        "Versions of each photo that frozen stages run on, all but one augmented; empty: as time and room allow.",
         group="machine",
         low=1,
         high=1000,

@@ -54,14 +54,14 @@ def tensors(folder: Path) -> dict[str, Tensor]:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many photos each store lacked when it was opened to be filled."""
+    """How many photos each store lacked before it was filled."""
     counts: list[int] = []
-    real = filling._open_store
+    real = filling._lacking
 
-    def counting(part: Any, view: int, contents: list[str], **rest: Any) -> Any:
-        store = real(part, view, contents, **rest)
-        counts.append(len(store.missing(contents)))
-        return store
+    def counting(*which: Any) -> Any:
+        lacking = real(*which)
+        counts.append(len(lacking))
+        return lacking
 
-    monkeypatch.setattr(filling, "_open_store", counting)
+    monkeypatch.setattr(filling, "_lacking", counting)
     return counts

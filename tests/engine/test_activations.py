@@ -18,10 +18,13 @@ from tl_app import caches
 from tl_app.config import TrainConfig
 from tl_app.data import store
 from tl_app.data.index import scan
-from tl_app.engine import activations, batches, boundary, frozen, inference, inputs
+from tl_app.engine import activations, batches, boundary, frozen, inference, inputs, openvino
 from tl_app.engine.checkpoints import LAST, read_position
 from tl_app.engine.features import pooled_features
+from tl_app.errors import Interrupted
 from tl_app.events import EpochDone, Event, Finished, Notice, PhaseStarted
+
+installed = pytest.mark.skipif(not openvino.is_installed(), reason="the openvino extra is not installed")
 
 
 def losses(events: list[Event]) -> list[float]:
@@ -83,27 +86,31 @@ def test_what_changes_the_activations_changes_the_key(
     assert computed == [24, 24, 24]
 
 
-def test_stopped_while_filling_it_goes_on_where_it_was(
-    trainer: Trainer, tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tl_app.errors import Interrupted
-
-    monkeypatch.setattr(boundary, "SHARD_BYTES", 1)
-    monkeypatch.setattr(inference, "_BATCHES", (4,))
+def stop_after_four(trainer: Trainer, folder: Path, patch: pytest.MonkeyPatch, **settings: Any) -> None:
+    """Stops a run when the first batch of four is computed, which is kept."""
+    patch.setattr(boundary, "SHARD_BYTES", 1)
+    patch.setattr(inference, "_BATCHES", (4,))
     stopping: list[bool] = []
-    with monkeypatch.context() as patch:
-        real = boundary.BoundaryStore.append
+    real = boundary.BoundaryStore.append
 
-        def append(store: Any, *rows: Any) -> None:
-            real(store, *rows)
-            stopping.append(True)
+    def append(store: Any, *rows: Any) -> None:
+        real(store, *rows)
+        stopping.append(True)
 
-        patch.setattr(boundary.BoundaryStore, "append", append)
-        with pytest.raises(Interrupted, match="frozen activations was stopped"):
-            list(trainer(tmp_path / "run", stop=lambda: bool(stopping), recipe="head", augmentation="none"))
-    events = list(trainer(tmp_path / "run", recipe="head", augmentation="none"))
+    patch.setattr(boundary.BoundaryStore, "append", append)
+    with pytest.raises(Interrupted, match="frozen activations was stopped"):
+        list(trainer(folder, stop=lambda: bool(stopping), **settings))
+
+
+def test_stopped_while_filling_it_goes_on_where_it_was(
+    trainer: Trainer, tmp_path: Path, computed: list[int]
+) -> None:
+    settings = {"recipe": "head", "augmentation": "none"}
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after_four(trainer, tmp_path / "run", patch, **settings)
+    events = list(trainer(tmp_path / "run", **settings))
     assert isinstance(events[-1], Finished) and events[-1].reason == "completed"
-    assert computed == [24, 20]  # the first batch of four was kept
+    assert computed == [24, 20]
 
 
 @pytest.mark.parametrize(
@@ -195,6 +202,120 @@ def test_no_room_in_the_cache_leaves_memory(
     assert not list((home / "cache" / "boundary").rglob("*.safetensors"))
 
 
+def test_a_cache_without_a_budget_leaves_memory(
+    trainer: Trainer, tmp_path: Path, computed: list[int], home: Path
+) -> None:
+    """Rows that are on the disk are used all the same."""
+    settings: dict[str, Any] = {"recipe": "head", "augmentation": "light", "precision": "fp32", "epochs": 3}
+    list(trainer(tmp_path / "disk", views=1, **settings))
+    (kept,) = (home / "cache" / "boundary").rglob("*.safetensors")
+    with caches.hold(kept.parent):
+        caches.set_budget(0)
+        events = list(trainer(tmp_path / "memory", views=3, **settings))
+    assert "is kept" in notices(events)
+    assert "stays in memory, for this run alone (no room within the cache's limit)" in notices(events)
+    assert computed == [24, 0, 20, 20]
+    assert list((home / "cache" / "boundary").rglob("*.safetensors")) == [kept]
+    every_step = list(trainer(tmp_path / "off", cache="off", views=3, **settings))
+    torch.testing.assert_close(losses(events), losses(every_step), rtol=5e-3, atol=5e-3)
+
+
+def test_without_room_memory_goes_on_from_what_the_disk_has(
+    trainer: Trainer, tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"recipe": "head", "augmentation": "none", "precision": "fp32"}
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after_four(trainer, tmp_path / "run", patch, **settings)
+    monkeypatch.setattr(caches, "make_room", lambda *_, **__: False)
+    rest = list(trainer(tmp_path / "run", **settings))
+    assert computed == [24, 20]
+    every_step = list(trainer(tmp_path / "off", cache="off", **settings))
+    torch.testing.assert_close(losses(rest), losses(every_step), rtol=5e-3, atol=5e-3)
+
+
+def test_a_second_run_is_told_that_nothing_is_left_to_compute(trainer: Trainer, tmp_path: Path) -> None:
+    first = notices(list(trainer(tmp_path / "first", recipe="head", views=1)))
+    assert "run once, about" in first and "already" not in first
+    assert "is kept already" in notices(list(trainer(tmp_path / "second", recipe="head", views=1)))
+    third = notices(list(trainer(tmp_path / "third", recipe="head", views=2)))
+    assert "of which 55 % already" in third  # 24 of 44
+
+
+def only_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activations, "_MEMORY_BYTES", 10)
+    monkeypatch.setattr(activations, "_disk_speed", lambda: 1e12)
+
+
+def test_the_disk_is_judged_by_all_views(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[bool] = []
+
+    def slow() -> float:
+        judged.append(True)
+        return 1.0
+
+    monkeypatch.setattr(activations, "_MEMORY_BYTES", 200_000)  # one view takes 98,304, three 262,144
+    monkeypatch.setattr(activations, "_disk_speed", slow)
+    settings: dict[str, Any] = {"recipe": "head", "precision": "fp32", "epochs": 3}
+    assert "is kept" in notices(list(trainer(tmp_path / "one", views=1, **settings)))
+    assert not judged
+    assert "run in every step, about" in notices(list(trainer(tmp_path / "three", views=3, **settings)))
+    assert judged
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (None, "2 views of each training photo (there is no room for more)"),
+        (4, "their output (344 kB) cannot be kept (the limit is 200 kB)"),
+    ],
+)
+def test_a_small_budget_means_fewer_views(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None, said: str
+) -> None:
+    only_on_disk(monkeypatch)
+    monkeypatch.setattr(caches, "budget_bytes", lambda: 200_000)  # two views take 180,224
+    monkeypatch.setattr(caches, "make_room", lambda *_, **__: True)
+    events = list(trainer(tmp_path / "run", recipe="head", precision="fp32", epochs=4, views=asked))
+    assert said in notices(events)
+    position = read_position(tmp_path / "run" / LAST)
+    assert position is not None and position.plan is not None
+    assert position.plan["views"] == (asked or 2)
+
+
+@pytest.mark.parametrize(
+    ("room", "said", "filled"),
+    [
+        (300_000, "3 views of each training photo (there is no room for more)", [24, 20, 20]),
+        (100_000, "their output (344 kB) cannot be kept (no room within the cache's limit)", []),
+    ],
+)
+def test_missing_room_is_told_before_anything_is_computed(
+    trainer: Trainer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    computed: list[int],
+    room: int,
+    said: str,
+    filled: list[int],
+) -> None:
+    only_on_disk(monkeypatch)
+    real = caches.make_room
+    monkeypatch.setattr(caches, "make_room", lambda needed, **rest: needed <= room and real(needed, **rest))
+    events = list(trainer(tmp_path / "run", recipe="head", precision="fp32", epochs=4))
+    assert said in notices(events) and computed == filled
+    assert isinstance(events[-1], Finished)
+
+
+def test_more_epochs_go_on_with_the_views_that_are_kept(
+    trainer: Trainer, tmp_path: Path, computed: list[int]
+) -> None:
+    list(trainer(tmp_path / "short", recipe="head", epochs=2))
+    list(trainer(tmp_path / "long", recipe="head", epochs=3))
+    assert computed == [24, 20, 0, 0, 20]
+
+
 def test_activations_beyond_the_memory_limit_are_read_from_disk(
     trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,3 +383,56 @@ def test_renumbered_photos_do_not_get_a_neighbours_activations(
     fresh = run_to_end(pooled_features(config, scan(photos), lambda: False))
     spread = np.ptp(fresh.train, axis=0).max()  # a neighbour's features are that far off
     np.testing.assert_allclose(filled.train, fresh.train, rtol=0, atol=0.02 * spread)
+
+
+@installed
+def test_probe_and_runs_of_any_length_share_openvino(
+    trainer: Trainer, photos: Path, tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen, "_ENOUGH_FOR_OPENVINO", 24)  # photos, whatever is to be computed of them
+    config = TrainConfig(data=str(photos), backbone="mobilenet_v3_small", weights="random", image_size=32)
+    run_to_end(pooled_features(config, scan(photos), lambda: False))
+    settings: list[dict[str, Any]] = [{"views": 1}, {"epochs": 2}, {"epochs": 3}]
+    for number, changed in enumerate(settings):
+        list(trainer(tmp_path / str(number), recipe="head", **changed))
+        assert engine_of(tmp_path / str(number)) == "openvino"
+    assert computed == [24, 0, 0, 20, 0, 0, 20]
+
+
+@installed
+def test_another_openvino_has_rows_of_its_own(
+    trainer: Trainer, tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen, "_ENOUGH_FOR_OPENVINO", 24)
+    list(trainer(tmp_path / "first", recipe="head", views=1))
+    monkeypatch.setattr(openvino, "version", lambda: "1.0")
+    list(trainer(tmp_path / "second", recipe="head", views=1))
+    assert computed == [24, 24]
+
+
+@installed
+@pytest.mark.parametrize("broken", [False, True], ids=["uninstalled", "broken"])
+def test_a_run_resumed_without_openvino_keeps_its_rows_apart(
+    trainer: Trainer, tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    monkeypatch.setattr(frozen, "_ENOUGH_FOR_OPENVINO", 24)
+    settings: dict[str, Any] = {"recipe": "head", "views": 1, "epochs": 3, "precision": "fp32"}
+    list(trainer(tmp_path / "whole", **settings))
+    train_until(trainer, tmp_path / "stopped", 5, **settings)
+    with monkeypatch.context() as patch:
+        if broken:
+            patch.setattr(openvino, "OpenVinoNetwork", lambda *_: 1 / 0)
+            shutil.rmtree(caches.resources.cache_dir() / "boundary")
+        else:
+            patch.setattr(openvino, "is_installed", lambda: False)
+        events = list(trainer(tmp_path / "stopped", **settings))
+    said = "OpenVINO is not used: division by zero." if broken else "is not installed any more"
+    assert said in notices(events) and isinstance(events[-1], Finished)
+    list(trainer(tmp_path / "again", **settings))
+    assert computed == [24, 0, 24, 24 if broken else 0]  # torch's rows are never taken for OpenVINO's
+
+
+def engine_of(folder: Path) -> str:
+    position = read_position(folder / LAST)
+    assert position is not None and position.plan is not None
+    return str(position.plan["form"]["engine"])

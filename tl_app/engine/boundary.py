@@ -44,7 +44,7 @@ class BoundaryStore:
         self._paths: list[Path | None] = []
         self._open: list[Tensor | None] = []  # shards in memory or mapped
         self._waiting: list[tuple[list[str], Tensor]] = []
-        self._read_bytes = self._unwritten_bytes = 0
+        self._read_bytes = 0
         self._lock = threading.Lock()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="tl-app boundary")
         self._writes: list[Future[None]] = []
@@ -68,17 +68,8 @@ class BoundaryStore:
             OSError: An earlier shard could not be written.
         """
         self._waiting.append((list(contents), rows))
-        if self._folder is not None:
-            with self._lock:
-                self._unwritten_bytes += rows.nbytes
         if sum(waiting.nbytes for _, waiting in self._waiting) >= SHARD_BYTES:
             self.begin_writing()
-
-    @property
-    def unwritten_bytes(self) -> int:
-        """Of rows that are not on disk yet, and will be."""
-        with self._lock:
-            return self._unwritten_bytes
 
     def flush(self) -> None:
         """Writes what waits and waits for all writes.
@@ -124,7 +115,6 @@ class BoundaryStore:
         write_atomically(path, save({"rows": rows}, {"contents": json.dumps(contents)}))
         with self._lock:  # from now on read from the file; memory is for the shard under way
             self._paths[number], self._open[number] = path, None
-            self._unwritten_bytes -= rows.nbytes
 
     def _take_in(self, path: Path) -> None:
         try:

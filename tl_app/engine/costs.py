@@ -16,7 +16,7 @@ _VIEWS_FLOPS = {"cpu": 2e13, "mps": 1e14, "cuda": 2e15}
 
 @dataclass(frozen=True)
 class Costs:
-    """What was measured, for one phase.
+    """What was measured, for one phase and a number of views.
 
     Attributes:
         photo_seconds: The frozen stages' time for one view of one photo.
@@ -24,9 +24,12 @@ class Costs:
         train: Training photos.
         val: Validation photos.
         epochs: Of the phase.
+        views: Of each training photo; a validation photo has one.
+        rows: Activations of all those views.
+        missing: How many of them are not kept yet.
         disk_bytes_per_second: How fast activations that do not stay in memory are written and read.
         memory_bytes: What may stay in memory.
-        limit_bytes: What may be kept at all: the cache's budget, or the free memory without a disk.
+        limit_bytes: What may be kept at all: the cache's budget, or what may stay in memory if that is more.
     """
 
     photo_seconds: float
@@ -34,28 +37,39 @@ class Costs:
     train: int
     val: int
     epochs: int
+    views: int
+    rows: int
+    missing: int
     disk_bytes_per_second: float
     memory_bytes: int
     limit_bytes: int
 
-    def kept_bytes(self, views: int) -> int:
-        """All activations: ``views`` per training photo, one per validation photo."""
-        return (self.train * views + self.val) * self.row_bytes
+    @property
+    def kept_bytes(self) -> int:
+        """All activations."""
+        return self.rows * self.row_bytes
 
-    def fill_seconds(self, views: int) -> float:
-        """Computing and writing them once."""
-        computing = (self.train * views + self.val) * self.photo_seconds
-        return computing + self.kept_bytes(views) / self.disk_bytes_per_second
+    @property
+    def in_memory(self) -> bool:
+        """Whether they are few enough to stay there."""
+        return self.kept_bytes <= self.memory_bytes
 
-    def epoch_seconds(self, views: int) -> float:
+    @property
+    def fill_seconds(self) -> float:
+        """Computing and writing those that are missing."""
+        return self.missing * (self.photo_seconds + self.row_bytes / self.disk_bytes_per_second)
+
+    @property
+    def epoch_seconds(self) -> float:
         """Reading one epoch's share; none worth counting from memory."""
-        if self.kept_bytes(views) <= self.memory_bytes:
+        if self.in_memory:
             return 0.0
         return (self.train + self.val) * self.row_bytes / self.disk_bytes_per_second
 
-    def kept_seconds(self, views: int) -> float:
+    @property
+    def kept_seconds(self) -> float:
         """The frozen part's share of the whole phase, with activations kept."""
-        return self.fill_seconds(views) + self.epochs * self.epoch_seconds(views)
+        return self.fill_seconds + self.epochs * self.epoch_seconds
 
     @property
     def every_step_seconds(self) -> float:
@@ -75,40 +89,60 @@ def affordable_views(*, photo_flops: float, train: int, epochs: int, device: str
     return max(1, min(epochs, int(_VIEWS_FLOPS[device] / max(1.0, photo_flops * train))))
 
 
-def keep(costs: Costs, views: int, mode: str) -> tuple[bool, str]:
+def views_within(limit_bytes: int, *, row_bytes: int, train: int, val: int) -> int:
+    """How many views of each training photo fit, beside one of each validation photo.
+
+    Args:
+        limit_bytes: What may be kept.
+        row_bytes: Of one photo's activations, as stored.
+        train: Training photos.
+        val: Validation photos.
+    """
+    return max(0, (limit_bytes - val * row_bytes) // (train * row_bytes))
+
+
+def keep(costs: Costs, mode: str, fewer: str = "") -> tuple[bool, str]:
     """Whether to compute activations once and keep them.
 
     Args:
         costs: What was measured.
-        views: Of each training photo.
-        mode: ``auto`` weighs, ``on`` keeps whatever fits, ``off`` runs the frozen stages in every step.
+        mode: ``auto`` weighs, ``on`` keeps whatever fits.
+        fewer: Why there are not as many views as epochs, as part of a sentence; empty when nothing limits them.
 
     Returns:
         The choice, and one sentence that says it and why.
     """
-    amount = costs.kept_bytes(views)
-    if mode == "off":
-        return False, "The frozen stages run in every step, as asked."
-    if amount > costs.limit_bytes:
+    if costs.kept_bytes > costs.limit_bytes:
+        return False, every_step(costs, f"the limit is {words.size(costs.limit_bytes)}")
+    if mode == "auto" and costs.kept_seconds > 1.1 * costs.every_step_seconds:
         return False, (
-            f"The frozen stages run in every step: their output would take {words.size(amount)}, "
-            f"and the cache may take {words.size(costs.limit_bytes)}."
+            f"The frozen stages run in every step, about {words.about(costs.every_step_seconds)} in all: to keep "
+            f"their output would take {words.about(costs.kept_seconds)} and {words.size(costs.kept_bytes)}."
         )
-    kept, every_step = costs.kept_seconds(views), costs.every_step_seconds
-    if mode == "auto" and kept > 1.1 * every_step:
-        return False, (
-            f"The frozen stages run in every step, about {words.about(every_step)} in all: to keep their output "
-            f"would take {words.about(kept)} and {words.size(amount)}."
-        )
-    return True, _kept_sentence(costs, views)
+    return True, _kept_sentence(costs, fewer)
 
 
-def _kept_sentence(costs: Costs, views: int) -> str:
+def every_step(costs: Costs, obstacle: str) -> str:
+    """The sentence for output that cannot be kept."""
+    size = words.size(costs.kept_bytes)
+    return f"The frozen stages run in every step: their output ({size}) cannot be kept ({obstacle})."
+
+
+def _kept_sentence(costs: Costs, fewer: str) -> str:
     photos = f"{costs.train + costs.val:,} photos"
-    if views > 1:
-        photos += f", {views} views of each training photo"
+    if costs.views > 1 or fewer:
+        photos += f", {costs.views} view{'s' * (costs.views > 1)} of each training photo"
+    if fewer:
+        photos += f" ({fewer})"
+    every, size = words.about(costs.every_step_seconds), words.size(costs.kept_bytes)
+    if not costs.missing:
+        return (
+            f"The frozen stages need not run: their output for {photos} ({size}) is kept already; in every step they "
+            f"would take {every}."
+        )
+    there = costs.rows - costs.missing
+    already = f", of which {words.share(there, costs.rows)} already" if there else ""
     return (
-        f"The frozen stages run once, about {words.about(costs.fill_seconds(views))} for {photos}, and their output "
-        f"({words.size(costs.kept_bytes(views))}) is kept; in every step they would take "
-        f"{words.about(costs.every_step_seconds)}."
+        f"The frozen stages run once, about {words.about(costs.fill_seconds)} for {photos}, and their output ({size}) "
+        f"is kept{already}; in every step they would take {every}."
     )

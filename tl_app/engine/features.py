@@ -22,7 +22,7 @@ from tl_app.engine.background import Report, with_progress
 from tl_app.engine.batches import Item
 from tl_app.engine.boundary import BoundaryStore
 from tl_app.engine.device import move, resolve_device
-from tl_app.engine.filling import fill
+from tl_app.engine.filling import Stores, fill
 from tl_app.engine.frozen import Frozen
 from tl_app.engine.inputs import Sampling
 from tl_app.engine.source import source_of
@@ -85,13 +85,14 @@ def pooled_features(
     network = yield from setup.start_network(filled, len(index.classes), stop)
     photos = yield from setup.read_photos(index, preprocessing, stop)
     move(network, device)
-    depth, items = len(network.stages), [*photos.train, *photos.val]
+    depth = len(network.stages)
     sampling = Sampling(batch_size=1, augmentation=PLAIN, seed=0, views=range(1))
-    part = Frozen(network, depth, photos, sampling, device, config.precision, images=len(items), stop=stop)
+    part = Frozen(network, depth, photos, sampling, device, config.precision, stop=stop)
 
     def work(report: Report) -> BoundaryStore:
         # Feature vectors are small: a disk that cannot be written costs the reuse, not the answer.
-        return fill(part, {0: items}, in_memory=True, report=report)[0]
+        stores, plain = Stores(part), range(1)
+        return fill(stores, plain, on_disk=not stores.obstacle(plain), report=report)[0]
 
     store = yield from with_progress("computing features", "photos", work)
     return Features(*_rows(store, photos.train), *_rows(store, photos.val), classes=index.classes)

@@ -6,13 +6,12 @@ third of a second between two of them. Knows nothing of why activations are kept
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from tl_app import caches
+from tl_app import caches, resources
 from tl_app.engine.background import Report
 from tl_app.engine.batches import Item, assembled, chunks, stacked
 from tl_app.engine.boundary import BoundaryStore
@@ -20,57 +19,143 @@ from tl_app.engine.frozen import Frozen
 from tl_app.engine.workers import on_each_core
 from tl_app.errors import Interrupted
 
+_KIND = "boundary"  # of the caches
 _Views = list[tuple[int, Item]]  # a batch: views of photos, all of one number
 
 
-def fill(
-    frozen: Frozen, wanted: Mapping[int, Sequence[Item]], *, in_memory: bool, report: Report
-) -> dict[int, BoundaryStore]:
-    """Computes the activations that are not kept yet.
+class Stores:
+    """The boundary stores of a phase: looked into first, filled later; those that are there are opened once.
+
+    What is open is safe from being evicted. The plain view, 0, has the validation photos; those that epochs draw from,
+    which the plain one may be among, have the training photos.
 
     Args:
         frozen: The stages and photos.
-        wanted: The photos of each view, by its number.
-        in_memory: Whether stores in memory alone will do where the disk has no room.
-        report: Called with views done and views in all.
+    """
+
+    def __init__(self, frozen: Frozen) -> None:
+        self.frozen = frozen
+        self._opened: dict[str, BoundaryStore] = {}  # by key: a form that has to change leads to other stores
+        self._train = {item.content: item for item in frozen.photos.train}
+        self._val = {item.content: item for item in frozen.photos.val}
+
+    def wanted(self, drawn: range) -> dict[int, dict[str, Item]]:
+        """The photos of each view by content, when epochs draw from the views of these numbers."""
+        plain = {**self._train, **self._val} if 0 in drawn else self._val
+        return {0: plain} | {view: self._train for view in drawn if view}
+
+    def rows(self, drawn: range) -> int:
+        """How many rows there are when nothing is missing."""
+        return sum(map(len, self.wanted(drawn).values()))
+
+    def missing(self, drawn: range) -> int:
+        """How many of them are not kept yet; a cache that cannot be used keeps none. Makes nothing."""
+        return sum(self._missing(view, photos) for view, photos in self.wanted(drawn).items())
+
+    def _missing(self, view: int, photos: Mapping[str, Item]) -> int:
+        key = self.frozen.key(view)
+        try:
+            if key not in self._opened and not (resources.cache_dir() / _KIND / key).is_dir():
+                return len(photos)
+            return len(self._store(view).missing(photos))
+        except OSError:
+            return len(photos)
+
+    def _store(self, view: int) -> BoundaryStore:
+        key = self.frozen.key(view)
+        if key not in self._opened:
+            folder = caches.folder(_KIND, key)
+            self._opened[key] = BoundaryStore(folder, hold=caches.hold(folder))
+        return self._opened[key]
+
+    def obstacle(self, drawn: range) -> str:
+        """Makes room on the disk for all that is missing.
+
+        Returns:
+            What is in the way of keeping it there; empty when nothing is.
+        """
+        try:
+            needed = self.missing(drawn) * self.frozen.form.row_bytes
+            return "" if not needed or caches.make_room(needed) else "no room within the cache's limit"
+        except OSError as error:
+            return error.strerror or str(error)
+
+    def opened(self, drawn: range, *, on_disk: bool) -> dict[int, BoundaryStore]:
+        """The stores of the views, to be filled.
+
+        Args:
+            drawn: The views that epochs draw from.
+            on_disk: Whether what is missing goes there; in memory, rows that the disk has are taken from it.
+
+        Raises:
+            OSError: They cannot be made.
+        """
+        wanted = self.wanted(drawn)
+        if on_disk:
+            return {view: self._store(view) for view in wanted}
+        return {view: self._beside_the_disk(view, photos) for view, photos in wanted.items()}
+
+    def _beside_the_disk(self, view: int, photos: Mapping[str, Item]) -> BoundaryStore:
+        lacking = self._missing(view, photos)
+        if not lacking:
+            return self._store(view)
+        store = BoundaryStore(None)
+        if lacking < len(photos):
+            known = self._store(view)
+            there = [content for content in photos if not known.missing([content])]
+            store.append(there, known.gather(there))
+            store.flush()
+        return store
+
+
+def fill(stores: Stores, drawn: range, *, on_disk: bool, report: Report) -> dict[int, BoundaryStore]:
+    """Computes the activations that are not kept yet.
+
+    Args:
+        stores: Of the phase.
+        drawn: The views that epochs draw from.
+        on_disk: Whether they are kept there, for which there is room, or in memory alone.
+        report: Called with rows done and rows in all.
 
     Returns:
-        A store for each view.
+        A store for each view, by its number.
 
     Raises:
         Interrupted: ``frozen.stop`` said so; what was computed is kept.
-        OSError: The stores cannot be written, or there is no room.
+        OSError: The stores cannot be written.
     """
-    stores: dict[int, BoundaryStore] = {}
-    photos = {view: {item.content: item for item in items} for view, items in wanted.items()}
-    done, total = 0, sum(map(len, photos.values()))
-
-    def todo() -> Iterator[_Views]:
-        nonlocal done
-        for view, items in photos.items():
-            reserved = sum(store.unwritten_bytes for store in stores.values())
-            store = _open_store(frozen, view, list(items), in_memory=in_memory, reserved_bytes=reserved)
-            stores[view] = store
-            missing = store.missing(items)
-            done += len(items) - len(missing)
-            for chunk in chunks(list(range(len(missing))), _batch(frozen)) if missing else ():
-                yield [(view, items[missing[place]]) for place in chunk]
-
+    frozen, wanted = stores.frozen, stores.wanted(drawn)
+    if stores.missing(drawn):
+        frozen.forward  # noqa: B018 - compiled before there are several threads; decides which stores these are
+    opened = stores.opened(drawn, on_disk=on_disk)
+    lacking = {view: _lacking(store, wanted[view]) for view, store in opened.items()}
+    total = stores.rows(drawn)
+    done = total - sum(map(len, lacking.values()))
     under_way: list[BoundaryStore] = []
-    for batch, rows in _computed(frozen, todo()):
-        view = batch[0][0]
-        if stores[view] not in under_way:
+    for batch, rows in _computed(frozen, _batches(lacking, max(1, frozen.form.batch // _cores(frozen)))):
+        store = opened[batch[0][0]]
+        if store not in under_way:
             _flush(under_way[:-1])  # which had a whole view's time
-            under_way = [*under_way[-1:], stores[view]]
+            under_way = [*under_way[-1:], store]
             under_way[0].begin_writing()
-        stores[view].append([item.content for _, item in batch], rows)
+        store.append([item.content for _, item in batch], rows)
         done += len(batch)
         report(done, total)
         if frozen.stop():
             _flush(under_way)
             raise Interrupted("Computing the frozen activations was stopped.")
     _flush(under_way)
-    return stores
+    return opened
+
+
+def _lacking(store: BoundaryStore, wanted: Mapping[str, Item]) -> list[Item]:
+    return [wanted[content] for content in store.missing(wanted)]
+
+
+def _batches(lacking: Mapping[int, Sequence[Item]], size: int) -> Iterator[_Views]:
+    for view, items in lacking.items():
+        for chunk in chunks(list(range(len(items))), size) if items else ():
+            yield [(view, items[place]) for place in chunk]
 
 
 def _flush(stores: Sequence[BoundaryStore]) -> None:
@@ -93,35 +178,8 @@ def _computed(frozen: Frozen, batches: Iterator[_Views]) -> Iterator[tuple[_View
     def work(batch: _Views) -> tuple[_Views, Tensor]:
         return batch, frozen.rows(stacked([load(which) for which in batch]), alone=True)
 
-    def compiled() -> Iterator[_Views]:
-        for batch in batches:
-            frozen.forward  # noqa: B018 - before there are several threads, and not when there is nothing to compute
-            yield batch
-
-    yield from on_each_core(work, compiled(), cores)
+    yield from on_each_core(work, batches, cores)
 
 
 def _cores(frozen: Frozen) -> int:
     return torch.get_num_threads() if frozen.device.type == "cpu" else 1
-
-
-def _batch(frozen: Frozen) -> int:
-    return max(1, frozen.form.batch // _cores(frozen))
-
-
-def _open_store(
-    frozen: Frozen, view: int, contents: list[str], *, in_memory: bool, reserved_bytes: int
-) -> BoundaryStore:
-    """The store of one view of photos, with room for what it lacks beside ``reserved_bytes``."""
-    try:
-        folder = caches.folder("boundary", frozen.key(view))
-        store = BoundaryStore(folder, hold=caches.hold(folder))
-        needed = len(store.missing(contents)) * frozen.form.row_bytes
-        if caches.make_room(needed + reserved_bytes):
-            return store
-    except OSError:
-        if not in_memory:
-            raise
-    if not in_memory:
-        raise OSError(errno.ENOSPC, "no room within the cache's limit")
-    return BoundaryStore(None)

@@ -21,11 +21,21 @@ from tl_app.engine import openvino, speeds
 from tl_app.engine.batches import Item, load_view
 from tl_app.engine.boundary import key_of, weights_hash
 from tl_app.engine.device import precision_name
-from tl_app.engine.inference import ENOUGH_FOR_OPENVINO, Forward, compile_forward
+from tl_app.engine.inference import Forward, compile_forward
 from tl_app.engine.inputs import Photos, Sampling
 
 _FORMAT = 1  # moves when views or activations are made in another way
 _SAMPLE = 8  # photos to measure on
+
+# Photos from which on OpenVINO is used where it is installed. Counted without views and epochs, so that the instant
+# probe, a run and a longer run use one engine and each other's rows. Its import and conversion (0.4 s) are about what
+# it saves in 3,000 views of a small network, and small folders are looked at in some twenty views of each photo.
+_ENOUGH_FOR_OPENVINO = 200
+
+_GONE = (
+    "OpenVINO, which this run began with, is not installed any more: PyTorch computes its frozen stages from here on, "
+    "the same but for rounding."
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,6 @@ class Frozen:
         sampling: How photos are varied.
         device: Where they run.
         precision: As asked for.
-        images: How many views of photos there are to compute, as far as is known.
         stop: Asked often.
         chosen: The form that a resumed run has used before.
     """
@@ -71,7 +80,6 @@ class Frozen:
     sampling: Sampling
     device: torch.device
     precision: str
-    images: int
     stop: Callable[[], bool]
     chosen: Form | None = None
 
@@ -90,19 +98,30 @@ class Frozen:
     def form(self) -> Form:
         """Measured the first time that these stages are used on this machine, and remembered."""
         if self.chosen is not None:
-            return self.chosen
-        many = self.images >= ENOUGH_FOR_OPENVINO and openvino.is_installed()
+            gone = self.chosen.engine == "openvino" and not openvino.is_installed()
+            return dataclasses.replace(self.chosen, engine="torch", note=_GONE) if gone else self.chosen
         preprocessing = self.photos.store.preprocessing.to_dict()
-        what = f"form {self.weights} {self.network.name} {self.cut} {self.precision} {many} {preprocessing}"
+        what = (
+            f"form {self.weights} {self.network.name} {self.cut} {self.precision} "
+            f"{_versioned(self._wished_engine)} {preprocessing}"
+        )
         return Form(**speeds.remembered(what, self.device, lambda: dataclasses.asdict(self._measured())))
+
+    @property
+    def _wished_engine(self) -> str:
+        enough = len(self.photos.train) + len(self.photos.val) >= _ENOUGH_FOR_OPENVINO
+        return "openvino" if enough and self.device.type == "cpu" and openvino.is_installed() else "torch"
 
     @functools.cached_property
     def forward(self) -> Forward:
-        """The compiled stages."""
-        return self._compiled(self.form.precision, self.form.engine)
+        """The compiled stages; where the engine of a stored form fails, :attr:`form` becomes that of the other one."""
+        forward = self._compiled(self.form.precision, self.form.engine)
+        if forward.engine != self.form.engine:
+            self.__dict__["form"] = dataclasses.replace(self.form, engine=forward.engine, note=forward.note)
+        return forward
 
     def _measured(self) -> Form:
-        forward = self._compiled(self.precision, "auto")
+        forward = self._compiled(self.precision, self._wished_engine)
         self.__dict__["forward"] = forward  # not compiled a second time
         sample = self._sample()
         batch, seconds = forward.pick_batch(sample)
@@ -119,7 +138,6 @@ class Frozen:
             precision=precision,
             engine=engine,
             sample=self._sample(),
-            images=self.images,
         )
 
     def _sample(self) -> Tensor:
@@ -146,7 +164,7 @@ class Frozen:
                 "preprocessing": self.photos.store.preprocessing.to_dict(),
                 "view": None if plain else [sampling.augmentation.text, sampling.seed, view],
                 "precision": self.form.precision,
-                "engine": self.form.engine,
+                "engine": _versioned(self.form.engine),
                 "device": self.device.type,
                 "versions": [torch.__version__, torchvision.__version__],
             }
@@ -178,3 +196,8 @@ class Frozen:
 
         what = f"operations {self.network.name} {self.cut} {size}"
         return float(speeds.remembered(what, torch.device("cpu"), count))
+
+
+def _versioned(engine: str) -> str:
+    """An engine with its version where PyTorch's does not tell it."""
+    return f"openvino {openvino.version()}" if engine == "openvino" else engine

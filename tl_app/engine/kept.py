@@ -75,7 +75,6 @@ def kept_activations(
         Sampling(batch_size=1, augmentation=PLAIN, seed=0, views=range(1)),
         resolve_device(config.device),
         config.precision,
-        images=len(items),
         stop=lambda: False,
         chosen=plan.form,
     )

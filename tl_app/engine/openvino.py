@@ -5,6 +5,8 @@ Takes uint8 photos; the normalisation becomes part of the compiled network. Know
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import importlib.util
 import threading
 import warnings
@@ -21,6 +23,15 @@ _TOGETHER = 16  # photos per request at most: their activations stay in the core
 def is_installed() -> bool:
     """Whether the extra is there; nothing is imported."""
     return importlib.util.find_spec("openvino") is not None
+
+
+@functools.cache
+def version() -> str:
+    """Of the extra that is installed, for what its results are kept under; nothing is imported."""
+    try:
+        return importlib.metadata.version("openvino")
+    except importlib.metadata.PackageNotFoundError:  # built from source, or under another name
+        return "unknown"
 
 
 class OpenVinoNetwork:

@@ -34,6 +34,7 @@ from tl_app.engine.device import (
 )
 from tl_app.engine.epoch import NotFinite, Training, run_epoch, save
 from tl_app.engine.evaluate import to_input
+from tl_app.engine.filling import Stores
 from tl_app.engine.frozen import Frozen
 from tl_app.engine.handover import begin_average, goes_on, leave_phase
 from tl_app.engine.inputs import Inputs, Sampling, from_photos
@@ -236,14 +237,14 @@ def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
         sampling,
         device,
         config.precision,
-        images=len(photos.train) * epochs + len(photos.val),
         stop=training.stop,
         chosen=known.form if known else None,
     )
+    stores = Stores(part)
     if known is None or position.phase != number:
-        known = yield from activations.choose(part, epochs=epochs, asked=config.views, mode=config.cache)
+        known = yield from activations.choose(stores, epochs=epochs, asked=config.views, mode=config.cache)
     position.plan = dataclasses.asdict(known)
-    return (yield from activations.inputs(part, known))
+    return (yield from activations.inputs(stores, known))
 
 
 def _standardise(training: Training) -> Generator[Event, None, None]:
