@@ -112,7 +112,7 @@ class TrainConfig:
     lr_backbone: float | None = setting(
         None,
         "Learning rate, backbone",
-        "Step size for unfrozen pretrained stages; empty: a twentieth of the head's.",
+        "Step size of unfrozen stages; empty: a twentieth of the head's; lp-ft and gradual have one of their own.",
         group="training",
         low=1e-8,
         high=10.0,

@@ -24,7 +24,7 @@ _BACKBONE_SHARE = 0.05
 # Behind a head that has learnt a little they bear more. Probe-then-fine-tune of mobilenet_v2 on Caltech-101 (128 px,
 # AdamW, three samples of photos each, the head at five times the backbone's rate after its first epochs): with 2e-4
 # 71.4, 71.1, 72.8 % at 3 photos a class and 86.5, 85.8, 85.1 % at 10; with 1e-4 73.8, 70.9, 75.3 % and 85.8, 85.7,
-# 87.0 %.
+# 87.0 %. Both are shares of the usual rate of a fresh head.
 _PROBED_SHARE = 0.1
 _HEAD_BESIDE = 5.0  # times the backbone's rate
 _PROBE_PART = 15  # one in so many epochs
@@ -102,7 +102,7 @@ def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
         probe_epochs=probe_epochs,
         freeze=depth,
         lr_head=lr_head,
-        lr_backbone=max(lr_head * _share(config), 1e-8) if config.lr_backbone is None else config.lr_backbone,
+        lr_backbone=_lr_backbone(config, lr_head) if config.lr_backbone is None else config.lr_backbone,
     )
 
 
@@ -118,16 +118,19 @@ def _probe_epochs(config: TrainConfig, epochs: int) -> int:
     return config.probe_epochs
 
 
-def _share(config: TrainConfig) -> float:
-    """The backbone's rate, as a share of the head's first one."""
+def _lr_backbone(config: TrainConfig, lr_head: float) -> float:
+    """The backbone's rate where none is given: a share of the head's, if the two ever move together.
+
+    A head that begins alone says by its rate nothing about what the stages bear later on.
+    """
     whole = config.recipe in ("scratch", "pretrain") or config.start == "scratch"
     if whole and config.is_random:
-        return 1.0
+        return lr_head
     if config.recipe == "lp-ft":
-        return _PROBED_SHARE
+        return _HEAD_LR[config.optimizer] * _PROBED_SHARE
     if config.recipe == "gradual":
-        return usual_backbone_lr(config.optimizer) / head_alone_lr(config.optimizer)
-    return _BACKBONE_SHARE
+        return usual_backbone_lr(config.optimizer)
+    return max(lr_head * _BACKBONE_SHARE, 1e-8)
 
 
 def usual_backbone_lr(optimizer: str) -> float:
