@@ -57,6 +57,17 @@ def test_auto_decides_once_and_says_why(photos: Path, tmp_path: Path) -> None:
     assert job.snapshot().state == "completed"
 
 
+def test_auto_keeps_to_what_was_chosen_beside_it(photos: Path, tmp_path: Path) -> None:
+    worker, seen = Worker(tmp_path / "runs"), list[Event]()
+    plain = {"backbone": "bundled", "weights": "default", "recipe": "auto", "image_size": 64}
+    with pytest.raises(UsageError, match="Freezing depth 99 is too deep"):
+        worker.start(config(photos, **plain, freeze=99), listener=seen.append)
+    assert not any(getattr(event, "activity", "") == "cross-validating" for event in seen), "before the probe"
+    finished(worker.start(config(photos, **plain, freeze=3, epochs=2, probe_epochs=1), name="deep"))
+    found = runs.open_run("deep", tmp_path / "runs").config
+    assert (found.recipe, found.freeze, found.epochs, found.probe_epochs) == ("lp-ft", 3, 2, 1)
+
+
 def test_a_run_is_a_folder_that_says_all(photos: Path, tmp_path: Path) -> None:
     seen: list[Event] = []
     job = finished(Worker(tmp_path / "runs").start(config(photos), name="first", listener=seen.append))

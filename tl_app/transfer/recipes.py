@@ -85,7 +85,7 @@ def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
         UsageError: The freezing depth does not exist in this backbone, or contradicts the recipe.
     """
     depth = default_depth(config.recipe, stages) if config.freeze is None else config.freeze
-    _check_depth(config, depth, stages)
+    check_depth(config, depth, stages)
     epochs = config.epochs or auto_epochs(train_photos, config.recipe)
     if config.recipe in BEGIN_WITH_HEAD and epochs < 2:
         raise UsageError(
@@ -162,7 +162,12 @@ def default_depth(recipe: str, stages: int) -> int:
     return {"head": stages, "partial": stages - max(1, round(stages / 4))}.get(recipe, 0)
 
 
-def _check_depth(config: TrainConfig, depth: int, stages: int) -> None:
+def check_depth(config: TrainConfig, depth: int, stages: int) -> None:
+    """Whether a backbone of so many stages has that freezing depth, and the recipe goes with it.
+
+    Raises:
+        UsageError: It has not, or the recipe does not.
+    """
     if depth > stages:
         raise UsageError(
             f"Freezing depth {depth} is too deep: {config.backbone} has {stages} stages.",
