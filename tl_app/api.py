@@ -47,7 +47,7 @@ def train(
         runs_dir: Where the run is kept; None for the user's own folder.
         on_event: Called from the job's thread with each event.
         preset: One that ships, by its name, or a YAML file; what is given beside it wins.
-        recipe: ``head``, ``partial``, ``full``, ``scratch`` or ``pretrain``.
+        recipe: ``auto``, ``head``, ``partial``, ``full``, ``lp-ft``, ``gradual``, ``scratch`` or ``pretrain``.
         freeze: A number of stages, ``"head"`` or ``"none"``.
         **settings: Any other field of :class:`tl_app.TrainConfig`.
 
