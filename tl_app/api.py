@@ -46,7 +46,8 @@ def train(
         name: Of the run; None for an automatic one.
         runs_dir: Where the run is kept; None for the user's own folder.
         on_event: Called from the job's thread with each event.
-        preset: One that ships, by its name, or a YAML file; what is given beside it wins.
+        preset: One that ships, by its name, or a YAML file; what is given beside it wins, and what in
+            it depends on a setting that is given otherwise is left out.
         recipe: ``auto``, ``head``, ``partial``, ``full``, ``lp-ft``, ``gradual``, ``scratch`` or ``pretrain``.
         freeze: A number of stages, ``"head"`` or ``"none"``.
         **settings: Any other field of :class:`tl_app.TrainConfig`.
@@ -60,7 +61,8 @@ def train(
     """
     from tl_app import presets
 
-    config = TrainConfig.from_dict(presets.fields(preset, recipe, freeze, settings) | {"data": str(data)})
+    values = presets.fields(preset, recipe, freeze, settings, on_event) | {"data": str(data)}
+    config = TrainConfig.from_dict(values)
     worker = _worker(runs_dir)
     return _wait(worker.start(config, name=name, listener=on_event))
 
@@ -262,7 +264,7 @@ def lr_find(
     from tl_app.finding import find
     from tl_app.scanning import scanned
 
-    values = presets.fields(preset, recipe, freeze, settings) | {"data": str(data)}
+    values = presets.fields(preset, recipe, freeze, settings, on_event) | {"data": str(data)}
     config = located(TrainConfig.from_dict(values), resources.runs_dir(None))
     stopping = threading.Event()
     try:

@@ -19,9 +19,9 @@ _SOLVED = 0.995  # of photos that the probe names right: less than one in 200 is
 # bees (probe 95 %; three seeds) that way ended at 97.4 %. With a short probe and four times the rate behind it, which
 # 101 classes of Caltech (probe 79 %) gain two points by, one seed of it ended at 95.4 % there.
 _KNOWN = 0.9
-# Below both the stages would learn the photos by heart. The number a class alone does not tell, as all classes teach the
-# same stages: with 3 photos of each of Caltech's 101 classes (303 in all; medians of three samples) head only reached
-# 69.1 %, probe-then-fine-tune 73.8 %.
+# Below both the stages would learn the photos by heart. The number a class alone does not tell, as all classes teach
+# the same stages: with 3 photos of each of Caltech's 101 classes (303 in all; medians of three samples) head only
+# reached 69.1 %, probe-then-fine-tune 73.8 %.
 _FEW_PER_CLASS = 5
 _FEW = 100
 _STRONG_PER_CLASS = 20  # below it each photo is seen so often that it should look different each time

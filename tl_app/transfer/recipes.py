@@ -82,7 +82,7 @@ def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
     """The settings with epochs, freezing depth and both learning rates filled in.
 
     Raises:
-        UsageError: The freezing depth does not exist in this backbone, or contradicts the recipe.
+        UsageError: The freezing depth does not exist in this backbone, or it or the epochs contradict the recipe.
     """
     depth = default_depth(config.recipe, stages) if config.freeze is None else config.freeze
     check_depth(config, depth, stages)
@@ -93,7 +93,9 @@ def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
             "Allowed: 2 or more.",
             "Raise the epochs, or choose recipe 'head'.",
         )
-    probe_epochs = _probe_epochs(config, epochs) if config.recipe == "lp-ft" else config.probe_epochs
+    probe_epochs = config.probe_epochs
+    if config.recipe == "lp-ft" and probe_epochs is None:
+        probe_epochs = max(1, round(epochs / _PROBE_PART))
     alone = depth == stages or config.recipe == "gradual"
     lr_head = config.lr_head or (_HEAD_ALONE_LR if alone else _HEAD_LR)[config.optimizer]
     return dataclasses.replace(
@@ -104,18 +106,6 @@ def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
         lr_head=lr_head,
         lr_backbone=_lr_backbone(config, lr_head) if config.lr_backbone is None else config.lr_backbone,
     )
-
-
-def _probe_epochs(config: TrainConfig, epochs: int) -> int:
-    if config.probe_epochs is None:
-        return max(1, round(epochs / _PROBE_PART))
-    if config.probe_epochs >= epochs:
-        raise UsageError(
-            f"{config.probe_epochs} epochs for the head first leave none of {epochs} to fine-tune in.",
-            f"Allowed: 1 to {epochs - 1}.",
-            "Raise the epochs, or choose recipe 'head'.",
-        )
-    return config.probe_epochs
 
 
 def _lr_backbone(config: TrainConfig, lr_head: float) -> float:
