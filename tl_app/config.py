@@ -176,11 +176,11 @@ class TrainConfig:
         high=10,
     )
     augmentation: str = setting(
-        "light",
+        "auto",
         "Augmentation",
-        "Random crops, flips and colours in each epoch; strong, trivial and randaugment tilt photos by themselves.",
+        "Random crops, flips and colours; all above light tilt photos too. auto is light, or what recipe auto decides.",
         group="photos",
-        choices=choices.AUGMENTATIONS,
+        choices=("auto", *choices.AUGMENTATIONS),
     )
     flip: str = setting(
         "horizontal",

@@ -70,10 +70,12 @@ def test_few_photos_a_class_are_varied_more_and_many_photos_seen_less_often() ->
 
 
 def test_what_a_person_chose_stays() -> None:
-    chosen = {"epochs": 7, "image_size": 96, "augmentation": "none", "lr_head": 0.1}
-    found = decided(**chosen)
-    assert found.config == TrainConfig(recipe="lp-ft", **chosen)
-    assert len(found.reasons) == 1
+    for level in ("none", "light", "strong"):
+        chosen = {"epochs": 7, "image_size": 96, "augmentation": level, "lr_head": 0.1}
+        for photos in (60, 600):  # which alone would be varied much, and slightly
+            found = decided(photos, **chosen)
+            assert found.config == TrainConfig(recipe="lp-ft", **chosen)
+            assert len(found.reasons) == 1
 
 
 def test_a_backbone_that_knows_the_photos_moves_little() -> None:

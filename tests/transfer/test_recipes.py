@@ -116,6 +116,13 @@ def test_more_photos_get_fewer_epochs() -> None:
     assert epochs == [20, 20, 10, 10, 5, 5]
 
 
+def test_photos_are_varied_slightly_unless_something_else_was_chosen() -> None:
+    levels = [
+        resolve(TrainConfig(augmentation=asked), 8, 100).augmentation for asked in ("auto", "none", "strong")
+    ]
+    assert levels == ["light", "none", "strong"]
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("total", [1, 2, 7, 1000])
 def test_factors_stay_in_range(schedule: str, total: int) -> None:

@@ -46,7 +46,7 @@ def decide(
     """The settings for a folder of photos.
 
     Args:
-        config: With recipe ``auto``; what differs from the defaults was chosen by a person and stays.
+        config: With recipe ``auto``; what is not left open in it was chosen by a person and stays.
         train_photos: How many there are to train on.
         classes: Of how many classes.
         stages: Of the backbone.
@@ -65,7 +65,7 @@ def decide(
         )
     if config.image_size is None:
         reasons.append(f"{image_size} px: what the weights were made for.")
-    if config.augmentation == TrainConfig.augmentation:
+    if config.augmentation == "auto":
         strong = recipe != "head" and per_class < _STRONG_PER_CLASS
         chosen["augmentation"] = "strong" if strong else "light"
         reasons.append(

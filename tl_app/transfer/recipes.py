@@ -79,7 +79,7 @@ def plan(config: TrainConfig, stages: int) -> list[Phase]:
 
 
 def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
-    """The settings with epochs, freezing depth and both learning rates filled in.
+    """The settings with epochs, freezing depth, augmentation and both learning rates filled in.
 
     Raises:
         UsageError: The freezing depth does not exist in this backbone, or it or the epochs contradict the recipe.
@@ -103,9 +103,15 @@ def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
         epochs=epochs,
         probe_epochs=probe_epochs,
         freeze=depth,
+        augmentation=augmentation_level(config),
         lr_head=lr_head,
         lr_backbone=_lr_backbone(config, lr_head) if config.lr_backbone is None else config.lr_backbone,
     )
+
+
+def augmentation_level(config: TrainConfig) -> str:
+    """How much photos are varied, where it was left to the program as well."""
+    return "light" if config.augmentation == "auto" else config.augmentation
 
 
 def _lr_backbone(config: TrainConfig, lr_head: float) -> float:
