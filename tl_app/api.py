@@ -59,9 +59,9 @@ def train(
     Raises:
         UserError: Settings, photos or machine do not fit; the message says what to do.
     """
-    from tl_app import presets
+    from tl_app import beside
 
-    values = presets.fields(preset, recipe, freeze, settings, on_event) | {"data": str(data)}
+    values = beside.fields(preset, recipe, freeze, settings, on_event) | {"data": str(data)}
     config = TrainConfig.from_dict(values)
     worker = _worker(runs_dir)
     return _wait(worker.start(config, name=name, listener=on_event))
@@ -259,12 +259,12 @@ def lr_find(
     Raises:
         UserError: Settings, photos or machine do not fit, or a run is being trained on the device.
     """
-    from tl_app import presets
+    from tl_app import beside
     from tl_app.engine.background import to_the_end
     from tl_app.finding import find
     from tl_app.scanning import scanned
 
-    values = presets.fields(preset, recipe, freeze, settings, on_event) | {"data": str(data)}
+    values = beside.fields(preset, recipe, freeze, settings, on_event) | {"data": str(data)}
     config = located(TrainConfig.from_dict(values), resources.runs_dir(None))
     stopping = threading.Event()
     try:
