@@ -75,7 +75,9 @@ def test_it_finds_and_leaves_nothing_behind(recipe: str, photos: Path, home: Pat
     assert result.rates == pytest.approx(np.geomspace(1e-7, 10, 40)[: len(result.rates)])
     assert result.exploded or len(result.rates) == 40
     assert result.frozen_stages == (8 if recipe == "head" else 0)
-    if result.suggestion is not None:
+    if recipe == "head" or result.suggestion is None:
+        assert result.backbone_suggestion is None
+    else:
         assert result.backbone_suggestion == pytest.approx(result.suggestion / 5, rel=0.05)
     progress = [event for event in events if isinstance(event, Progress) and event.unit == "steps"]
     assert [event.done for event in progress] == list(range(1, len(result.rates) + 1))
@@ -85,6 +87,24 @@ def test_it_finds_and_leaves_nothing_behind(recipe: str, photos: Path, home: Pat
     figure = plots.rate_curve(result.rates, result.losses, result.smoothed, 1e-3)
     assert figure["layout"]["xaxis"]["type"] == "log"
     assert figure["data"][-1]["x"] == [1e-3] and figure["data"][-1]["y"][0] in result.smoothed
+
+
+@pytest.mark.parametrize("recipe", ["lp-ft", "gradual"])
+@pytest.mark.parametrize("steps", [1, 40])
+def test_of_a_recipe_that_begins_with_the_head_only_that_is_searched(
+    recipe: str, steps: int, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where one epoch holds all the steps there are, or fewer than the head's own part of the recipe."""
+    monkeypatch.setattr(finding, "_LEAST_STEPS", steps)
+    monkeypatch.setattr(finding, "_PASSES", 1)
+    probe = {"epochs": 30, "probe_epochs": 25} if recipe == "lp-ft" else {}
+    # Weights that are no random ones, which such recipes refuse, and ship with the product.
+    chosen = {**TINY, "backbone": "bundled", "weights": "default", "image_size": 64, **probe}
+    config = TrainConfig(data=str(photos), recipe=recipe, **chosen)
+    monkeypatch.setattr(finding, "suggest", lambda *_: 0.02)
+    result, _ = _last(finding.find(config, scan(photos), lambda: False))
+    assert result.recipe == recipe and result.frozen_stages > 0 and result.rates
+    assert (result.suggestion, result.backbone_suggestion) == (0.02, None)
 
 
 @pytest.mark.parametrize("recipe", ["head", "full"])

@@ -48,6 +48,7 @@ LAYERS: list[set[str]] = [
     },
     {
         "analysis",
+        "beside",
         "predictor",
         "evaluation",
         "distilling",
@@ -105,6 +106,7 @@ NO_TORCH_AT_THE_TOP = {
     "plots_results",
     "plots_runs",
     "presets",
+    "beside",
     "options",
     "cli",
     "cli_exports",

@@ -53,8 +53,29 @@ def test_auto_decides_once_and_says_why(photos: Path, tmp_path: Path) -> None:
     said = [event.text for event in seen if isinstance(event, Notice)]
     assert any("right" in text and text.startswith(("Head only", "Probe, then")) for text in said)
     assert any(text.startswith(f"{info.config.epochs} epochs: 20 training photos") for text in said)
+    assert info.asked.augmentation == "auto" and info.config.augmentation in ("light", "strong")
     assert "--recipe auto" in reproduce.command_line(info.asked)
+    assert "--augmentation" not in reproduce.command_line(info.asked)
     assert job.snapshot().state == "completed"
+    values = json.loads((job.path / "config.json").read_text())
+    values["asked"]["augmentation"], values["config"]["augmentation"] = "light", "strong"
+    (job.path / "config.json").write_text(json.dumps(values))
+    assert runs.open_run(job.path, tmp_path).asked.augmentation == "auto", (
+        "older runs named what was the default then"
+    )
+
+
+def test_auto_keeps_to_what_was_chosen_beside_it(photos: Path, tmp_path: Path) -> None:
+    worker, seen = Worker(tmp_path / "runs"), list[Event]()
+    plain = {"backbone": "bundled", "weights": "default", "recipe": "auto", "image_size": 64}
+    with pytest.raises(UsageError, match="Freezing depth 99 is too deep"):
+        worker.start(config(photos, **plain, freeze=99), listener=seen.append)
+    assert not any(getattr(event, "activity", "") == "cross-validating" for event in seen), "before the probe"
+    chosen = {"freeze": 3, "epochs": 2, "probe_epochs": 1, "augmentation": "light"}
+    finished(worker.start(config(photos, **plain, **chosen), name="deep"))
+    info = runs.open_run("deep", tmp_path / "runs")
+    assert info.config.recipe == "lp-ft" and chosen.items() <= info.config.to_dict().items()
+    assert "--augmentation light" in reproduce.command_line(info.asked)
 
 
 def test_a_run_is_a_folder_that_says_all(photos: Path, tmp_path: Path) -> None:

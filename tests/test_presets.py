@@ -160,25 +160,6 @@ def test_a_file_that_is_something_else(tmp_path: Path) -> None:
         presets.load(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({}, {"recipe": "partial", "freeze": 3, "weights": "W", "epochs": 9}),
-        ({"epochs": 2, "seed": None}, {"recipe": "partial", "freeze": 3, "weights": "W", "epochs": 2}),
-        ({"recipe": "full"}, {"recipe": "full", "weights": "W", "epochs": 9}),
-        ({"freeze": "head"}, {"recipe": "head", "weights": "W", "epochs": 9}),
-        ({"freeze": "1"}, {"recipe": "partial", "freeze": 1, "weights": "W", "epochs": 9}),
-        ({"backbone": "b"}, {"recipe": "partial", "freeze": 3, "weights": "W", "epochs": 9}),
-        ({"backbone": "c"}, {"recipe": "partial", "freeze": 3, "epochs": 9}),
-        ({"backbone": "c", "weights": "V"}, {"recipe": "partial", "freeze": 3, "weights": "V", "epochs": 9}),
-    ],
-)
-def test_what_is_given_beside_a_preset_wins(given: dict[str, Any], expected: dict[str, Any]) -> None:
-    settings = {"backbone": "b", "recipe": "partial", "freeze": 3, "weights": "W", "epochs": 9}
-    found = presets.merged(presets.Preset("", "", "", settings), given)
-    assert found == {"backbone": given.get("backbone", "b")} | expected
-
-
 def test_a_preset_and_options_beside_it_on_the_command_line(
     photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -217,3 +217,7 @@ def test_the_command_line_tells_people_and_programs(
     assert "red" in said and "blue" in said
     assert cli.run([*command[:1], "/not/there", "--json"]) == 3
     assert "/not/there" in json.loads(capsys.readouterr().out)["error"]
+    assert cli.run([*command, "--image-size", "20"]) == 2
+    assert "image_size is 20. Allowed: from 32" in capsys.readouterr().err
+    assert cli.run([*command, "--precision", "fp8"]) == 2
+    assert "precision is 'fp8'. Allowed: auto, fp32, bf16" in capsys.readouterr().err

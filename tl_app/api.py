@@ -46,8 +46,9 @@ def train(
         name: Of the run; None for an automatic one.
         runs_dir: Where the run is kept; None for the user's own folder.
         on_event: Called from the job's thread with each event.
-        preset: One that ships, by its name, or a YAML file; what is given beside it wins.
-        recipe: ``head``, ``partial``, ``full``, ``scratch`` or ``pretrain``.
+        preset: One that ships, by its name, or a YAML file; what is given beside it wins, and what in
+            it depends on a setting that is given otherwise is left out.
+        recipe: ``auto``, ``head``, ``partial``, ``full``, ``lp-ft``, ``gradual``, ``scratch`` or ``pretrain``.
         freeze: A number of stages, ``"head"`` or ``"none"``.
         **settings: Any other field of :class:`tl_app.TrainConfig`.
 
@@ -58,9 +59,10 @@ def train(
     Raises:
         UserError: Settings, photos or machine do not fit; the message says what to do.
     """
-    from tl_app import presets
+    from tl_app import beside
 
-    config = TrainConfig.from_dict(presets.fields(preset, recipe, freeze, settings) | {"data": str(data)})
+    values = beside.fields(preset, recipe, freeze, settings, on_event) | {"data": str(data)}
+    config = TrainConfig.from_dict(values)
     worker = _worker(runs_dir)
     return _wait(worker.start(config, name=name, listener=on_event))
 
@@ -278,12 +280,12 @@ def lr_find(
     Raises:
         UserError: Settings, photos or machine do not fit, or a run is being trained on the device.
     """
-    from tl_app import presets
+    from tl_app import beside
     from tl_app.engine.background import to_the_end
     from tl_app.finding import find
     from tl_app.scanning import scanned
 
-    values = presets.fields(preset, recipe, freeze, settings) | {"data": str(data)}
+    values = beside.fields(preset, recipe, freeze, settings, on_event) | {"data": str(data)}
     config = located(TrainConfig.from_dict(values), resources.runs_dir(None))
     stopping = threading.Event()
     try:

@@ -282,19 +282,24 @@ def probe(
     data: Data,
     backbone: Annotated[str, typer.Option(help=help_of("backbone"))] = TrainConfig.backbone,
     weights: Annotated[str, typer.Option(help=help_of("weights"))] = TrainConfig.weights,
+    image_size: Annotated[
+        int | None, typer.Option(help=help_of("image_size"), show_default="automatic")
+    ] = None,
     device: Device = "auto",
+    precision: Annotated[str, typer.Option(help=help_of("precision"))] = TrainConfig.precision,
     seed: Annotated[int, typer.Option(help=help_of("seed"))] = TrainConfig.seed,
     json: Json = False,
 ) -> None:
     """Say in seconds how far a backbone gets without any training."""
     from tl_app import terminal
 
+    asked = {"backbone": backbone, "weights": weights, "image_size": image_size}
+    asked |= {"device": device, "precision": precision, "seed": seed}
+
     def work() -> Any:
         import_torch()
         with terminal.TrainDisplay() as display:
-            return api.probe(
-                data, on_event=display.show, backbone=backbone, weights=weights, device=device, seed=seed
-            )
+            return api.probe(data, on_event=display.show, **asked)
 
     printed(json, work, terminal.show_probe)
 

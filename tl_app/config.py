@@ -112,7 +112,7 @@ class TrainConfig:
     lr_backbone: float | None = setting(
         None,
         "Learning rate, backbone",
-        "Step size for unfrozen pretrained stages; empty: a twentieth of the head's.",
+        "Step size of unfrozen stages; empty: a twentieth of the head's; lp-ft and gradual have one of their own.",
         group="training",
         low=1e-8,
         high=10.0,
@@ -176,11 +176,11 @@ class TrainConfig:
         high=10,
     )
     augmentation: str = setting(
-        "light",
+        "auto",
         "Augmentation",
-        "Random crops, flips and colours in each epoch; crop leaves colours alone, the last three tilt photos too.",
+        "Random crops, flips and colours; crop leaves colours alone, all above light tilt too. auto is light, or what recipe auto decides.",
         group="photos",
-        choices=choices.AUGMENTATIONS,
+        choices=("auto", *choices.AUGMENTATIONS),
     )
     flip: str = setting(
         "horizontal",

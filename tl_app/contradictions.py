@@ -51,6 +51,12 @@ def _check_recipe(config: TrainConfig) -> None:
             "Recipes with one: lp-ft, auto.",
             "Choose recipe 'lp-ft', or leave those epochs out.",
         )
+    if config.probe_epochs and config.epochs and config.probe_epochs >= config.epochs:
+        raise UsageError(
+            f"{config.probe_epochs} epochs for the head first leave none of {config.epochs} to fine-tune in.",
+            f"Allowed: 1 to {config.epochs - 1}." if config.epochs > 1 else "",
+            "Raise the epochs, or choose recipe 'head'.",
+        )
     if config.pooling == "flatten" and config.head != "mlp":
         raise UsageError(
             f"Pooling 'flatten' was asked for, but a {config.head} head takes pooled features.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from tl_app.config import TrainConfig
@@ -9,6 +10,7 @@ from tl_app.data.index import DatasetIndex
 from tl_app.events import Event
 from tl_app.probing import probe
 from tl_app.transfer.auto import decide
+from tl_app.transfer.recipes import check_depth
 
 
 def decided(
@@ -21,15 +23,21 @@ def decided(
     """
     from tl_app.backbones.catalogue import get_backbone
     from tl_app.engine.background import to_the_end
+    from tl_app.engine.setup import stage_names
     from tl_app.engine.source import source_of
 
-    probed = to_the_end(probe(config, index, lambda: False), listener)
     start = source_of(config)
-    native = (start or get_backbone(config.backbone).default_weights).preprocessing.crop
+    spec = get_backbone(start.backbone if start else config.backbone)
+    stages = len(stage_names(dataclasses.replace(config, backbone=spec.name)))
+    if config.freeze is not None:  # before the probe, which takes its time
+        check_depth(config, config.freeze, stages)
+    probed = to_the_end(probe(config, index, lambda: False), listener)
+    native = (start or spec.default_weights).preprocessing.crop
     found = decide(
         config,
         train_photos=len(index.used("train")),
         classes=len(index.classes),
+        stages=stages,
         probed=probed.accuracy,
         image_size=native,
     )

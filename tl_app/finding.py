@@ -44,7 +44,8 @@ class RatesResult:
         losses: Of each step's batch.
         smoothed: Their running mean.
         suggestion: For ``lr_head``; None where the loss never fell.
-        backbone_suggestion: For ``lr_backbone``, which rose with the head's; None without a suggestion.
+        backbone_suggestion: For ``lr_backbone``, which rose with the head's; None without a suggestion, and where the
+            head was trained alone, as in the first phase of recipes ``lp-ft`` and ``gradual``.
         exploded: Whether the loss did, which ended it early.
         steps: How many there would have been.
         seconds: Time in all.
@@ -108,11 +109,7 @@ def _find(
     photos = len(index.used("train"))
     # At the image size: a loss that also moves because photos grow says little about rates.
     filled, preprocessing = resolve(dataclasses.replace(config, blockwise_epochs=0, resize_from=None), photos)
-    assert filled.batch_size is not None
-    per_epoch = max(1, photos // filled.batch_size)
-    steps = min(_STEPS, max(_LEAST_STEPS, _PASSES * per_epoch))
-    # No more epochs than are needed, and of kept activations one view: they are computed for all before the first step.
-    filled = dataclasses.replace(filled, epochs=min(1000, -(-steps // per_epoch)), views=filled.views or 1)
+    filled, steps = _cut(filled, photos)
     training = yield from first_phase(filled, index, preprocessing, folder, stop)
     phase = training.phases[0]
     factors = [rate / phase.lr_head for rate in np.geomspace(LOWEST, HIGHEST, steps)]
@@ -134,20 +131,44 @@ def _find(
     if stop():
         raise Interrupted("The learning-rate finder was stopped.")
     best = suggest(rates, smoothed)
+    moved = phase.frozen_stages < len(training.network.stages)
     return RatesResult(
         data=index.source,
         backbone=filled.backbone,
-        recipe=filled.recipe,
+        recipe=config.recipe,
         frozen_stages=phase.frozen_stages,
         rates=rates,
         losses=losses,
         smoothed=smoothed,
         suggestion=best,
-        backbone_suggestion=None if best is None else _rounded(best * phase.lr_backbone / phase.lr_head),
+        backbone_suggestion=_rounded(best * phase.lr_backbone / phase.lr_head) if best and moved else None,
         exploded=exploded or len(losses) < steps,
         steps=steps,
         seconds=0.0,
     )
+
+
+def _cut(config: TrainConfig, photos: int) -> tuple[TrainConfig, int]:
+    """The settings of no more than the steps of the first phase that are taken, and how many those are.
+
+    Args:
+        config: Without gaps.
+        photos: How many there are to train on.
+    """
+    from tl_app.engine.setup import stage_names
+    from tl_app.transfer.recipes import BEGIN_WITH_HEAD
+
+    assert config.batch_size is not None
+    per_epoch = max(1, photos // config.batch_size)
+    steps = min(_STEPS, max(_LEAST_STEPS, _PASSES * per_epoch))
+    if (
+        config.recipe in BEGIN_WITH_HEAD
+    ):  # the later phases are not looked at, and may not fit into so few epochs
+        stages = len(stage_names(config))
+        config = dataclasses.replace(config, recipe="head", freeze=stages, probe_epochs=None)
+    epochs = min(1000, -(-steps // per_epoch))
+    # Of kept activations one view: they are computed for all epochs before the first step.
+    return dataclasses.replace(config, epochs=epochs, views=config.views or 1), steps
 
 
 def smooth(losses: Sequence[float]) -> list[float]:

@@ -17,8 +17,7 @@ from typing import Any, NoReturn
 import yaml
 
 from tl_app import resources
-from tl_app.config import AUTO, TrainConfig
-from tl_app.contradictions import depth_settings
+from tl_app.config import TrainConfig
 from tl_app.errors import ResourceError, UsageError
 from tl_app.fields import check, field_type
 from tl_app.files import write_atomically
@@ -155,48 +154,6 @@ def shipped() -> dict[str, Preset]:
     """The presets that ship with the product, by key."""
     files = sorted((resources.assets_dir() / "presets").glob("*.yaml"), key=lambda path: path.stem)
     return {path.stem: dataclasses.replace(read(path), key=path.stem) for path in files}
-
-
-def fields(
-    preset: str | Path | None, recipe: str | None, freeze: int | str | None, settings: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The fields of a config: those of a preset, if any, and over them what was given beside it.
-
-    Args:
-        preset: As for :func:`load`.
-        recipe: None: not given.
-        freeze: As people write it; None: not given.
-        settings: Other fields.
-
-    Raises:
-        UsageError: The preset is not right, or recipe and freezing depth contradict each other.
-    """
-    if preset is None:
-        return {**settings, **depth_settings(recipe, freeze)}
-    return merged(load(preset), {**settings, "recipe": recipe, "freeze": freeze})
-
-
-def merged(preset: Preset, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a preset with what someone gave beside it, which wins.
-
-    A recipe or a freezing depth replaces both of the preset, and another backbone its weights: those stand for each
-    other.
-
-    Args:
-        preset: Read before.
-        given: Fields of :class:`TrainConfig`; absent ones are the preset's. ``freeze`` as people write it.
-
-    Raises:
-        UsageError: Recipe and freezing depth contradict each other.
-    """
-    base = dict(preset.settings)
-    if given.get("recipe") is not None or given.get("freeze") is not None:
-        base.pop("freeze", None)
-        depth = depth_settings(given.get("recipe"), given.get("freeze"))
-        given = {**given, "freeze": None, **depth}
-    if given.get("backbone") not in (None, base.get("backbone", AUTO)) and base.get("weights") != "random":
-        base.pop("weights", None)
-    return {**base, **{name: value for name, value in given.items() if value is not None}}
 
 
 def from_yaml(text: str, where: str) -> Preset:

@@ -340,7 +340,7 @@ def _read(path: Path) -> RunInfo:
         path=path,
         state=state,
         created=values["created"],
-        asked=_stored(values["asked"]),
+        asked=_stored(_left_open(values["asked"], values["config"])),
         config=_stored(_with_probe(values["config"])),
         preprocessing=values["preprocessing"],
         classes=tuple(values["classes"]),
@@ -361,6 +361,13 @@ def _read(path: Path) -> RunInfo:
 def _stored(settings: dict[str, Any]) -> TrainConfig:
     """Settings as a run folder holds them; those made before classes were balanced go on without."""
     return TrainConfig.from_dict({"balance": "none", **settings})
+
+
+def _left_open(asked: dict[str, Any], used: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they were asked for; older runs name an augmentation where recipe `auto` decided another."""
+    if asked.get("recipe") != "auto" or asked.get("augmentation") == used.get("augmentation"):
+        return asked
+    return {**asked, "augmentation": "auto"}
 
 
 def _with_probe(settings: dict[str, Any]) -> dict[str, Any]:

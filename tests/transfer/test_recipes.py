@@ -34,6 +34,18 @@ def test_pretrained_stages_move_slower_than_the_head_but_random_ones_do_not() ->
     assert head.lr_head == pytest.approx(4 * full.lr_head)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize(("recipe", "share"), [("lp-ft", 0.1), ("gradual", 0.05)])
+def test_a_head_that_begins_alone_says_nothing_about_the_rate_behind_it(
+    recipe: str, share: float, optimizer: str
+) -> None:
+    asked = {"recipe": recipe, "optimizer": optimizer, "epochs": 10}
+    first, *usual = phases_of(**asked)
+    fast, *rest = phases_of(**asked, lr_head=0.02)
+    assert (fast.lr_head, rest) == (0.02, usual)
+    assert first.lr_backbone == usual[0].lr_backbone == share * (1e-3 if optimizer == "adamw" else 1e-2)
+
+
 def test_a_partial_recipe_takes_any_depth_there_is() -> None:
     for depth in range(9):
         assert phase_of(recipe="partial", freeze=depth).frozen_stages == depth
@@ -102,6 +114,13 @@ def test_block_wise_epochs_come_first() -> None:
 def test_more_photos_get_fewer_epochs() -> None:
     epochs = [phase_of(photos=photos).epochs for photos in (1, 1000, 1001, 10_000, 10_001, 10**6)]
     assert epochs == [20, 20, 10, 10, 5, 5]
+
+
+def test_photos_are_varied_slightly_unless_something_else_was_chosen() -> None:
+    levels = [
+        resolve(TrainConfig(augmentation=asked), 8, 100).augmentation for asked in ("auto", "none", "strong")
+    ]
+    assert levels == ["light", "none", "strong"]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,9 @@ def test_the_suggestion_goes_into_the_fields_that_need_it(acts: rate_card.Acts) 
     assert _shown(acts.draw())["use"] == gr.update(visible=True, value="Use 0.002")
     assert acts.use("") == ("0.002", gr.skip()), "an empty field follows by itself"
     assert acts.use("0.5") == ("0.002", "0.0001")
+    alone = dataclasses.replace(result, recipe="lp-ft", frozen_stages=8, backbone_suggestion=None)
+    acts.work.finder._move(Standing("done", result=alone))
+    assert acts.use("0.5") == ("0.002", gr.skip()), "nothing was found out about the stages"
 
 
 def test_it_is_stopped_and_makes_way_for_a_training(acts: rate_card.Acts, photos: Path) -> None:

@@ -239,7 +239,7 @@ def overfitting(facts: Facts) -> Finding | None:
 
 def _against_overfitting(facts: Facts) -> Remedy | None:
     config = facts.config
-    if config.augmentation in ("none", "light"):
+    if config.augmentation in ("auto", "none", "light"):  # left open in runs older than the setting
         return Remedy("Vary the photos more (strong augmentation)", {"augmentation": "strong"})
     if config.recipe == "full" and not config.is_random:
         return Remedy("Keep the early stages frozen", {"recipe": "partial", "freeze": None})

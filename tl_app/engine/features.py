@@ -74,6 +74,7 @@ def pooled_features(
         config,
         recipe="head",
         freeze=None,
+        probe_epochs=None,
         head=head.kind,
         pooling=head.pooling,
         resize_from=None,

@@ -15,11 +15,12 @@ from tl_app.data.mixing import is_map
 from tl_app.engine.epoch import Training
 from tl_app.events import Event, Notice
 from tl_app.transfer.losses import LabelLoss, balance_of, class_weights
+from tl_app.transfer.recipes import augmentation_level
 
 
 def augmentation_of(config: TrainConfig) -> Augmentation:
     """How the settings vary photos."""
-    return Augmentation(config.augmentation, config.flip, config.rotation, config.erasing)
+    return Augmentation(augmentation_level(config), config.flip, config.rotation, config.erasing)
 
 
 def label_loss_of(training: Training) -> Generator[Event, None, tuple[LabelLoss, bool]]:

@@ -24,7 +24,7 @@ _BACKBONE_SHARE = 0.05
 # Behind a head that has learnt a little they bear more. Probe-then-fine-tune of mobilenet_v2 on Caltech-101 (128 px,
 # AdamW, three samples of photos each, the head at five times the backbone's rate after its first epochs): with 2e-4
 # 71.4, 71.1, 72.8 % at 3 photos a class and 86.5, 85.8, 85.1 % at 10; with 1e-4 73.8, 70.9, 75.3 % and 85.8, 85.7,
-# 87.0 %.
+# 87.0 %. Both are shares of the usual rate of a fresh head.
 _PROBED_SHARE = 0.1
 _HEAD_BESIDE = 5.0  # times the backbone's rate
 _PROBE_PART = 15  # one in so many epochs
@@ -80,13 +80,13 @@ def plan(config: TrainConfig, stages: int) -> list[Phase]:
 
 
 def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
-    """The settings with epochs, freezing depth and both learning rates filled in.
+    """The settings with epochs, freezing depth, augmentation and both learning rates filled in.
 
     Raises:
-        UsageError: The freezing depth does not exist in this backbone, or contradicts the recipe.
+        UsageError: The freezing depth does not exist in this backbone, or it or the epochs contradict the recipe.
     """
     depth = default_depth(config.recipe, stages) if config.freeze is None else config.freeze
-    _check_depth(config, depth, stages)
+    check_depth(config, depth, stages)
     epochs = config.epochs or auto_epochs(train_photos, config.recipe)
     if config.recipe in BEGIN_WITH_HEAD and epochs < 2:
         raise UsageError(
@@ -94,7 +94,9 @@ def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
             "Allowed: 2 or more.",
             "Raise the epochs, or choose recipe 'head'.",
         )
-    probe_epochs = _probe_epochs(config, epochs) if config.recipe == "lp-ft" else config.probe_epochs
+    probe_epochs = config.probe_epochs
+    if config.recipe == "lp-ft" and probe_epochs is None:
+        probe_epochs = max(1, round(epochs / _PROBE_PART))
     alone = depth == stages or config.recipe == "gradual"
     lr_head = config.lr_head or (_HEAD_ALONE_LR if alone else _HEAD_LR)[config.optimizer]
     return dataclasses.replace(
@@ -102,33 +104,30 @@ def resolve(config: TrainConfig, stages: int, train_photos: int) -> TrainConfig:
         epochs=epochs,
         probe_epochs=probe_epochs,
         freeze=depth,
+        augmentation=augmentation_level(config),
         lr_head=lr_head,
-        lr_backbone=max(lr_head * _share(config), 1e-8) if config.lr_backbone is None else config.lr_backbone,
+        lr_backbone=_lr_backbone(config, lr_head) if config.lr_backbone is None else config.lr_backbone,
     )
 
 
-def _probe_epochs(config: TrainConfig, epochs: int) -> int:
-    if config.probe_epochs is None:
-        return max(1, round(epochs / _PROBE_PART))
-    if config.probe_epochs >= epochs:
-        raise UsageError(
-            f"{config.probe_epochs} epochs for the head first leave none of {epochs} to fine-tune in.",
-            f"Allowed: 1 to {epochs - 1}.",
-            "Raise the epochs, or choose recipe 'head'.",
-        )
-    return config.probe_epochs
+def augmentation_level(config: TrainConfig) -> str:
+    """How much photos are varied, where it was left to the program as well."""
+    return "light" if config.augmentation == "auto" else config.augmentation
 
 
-def _share(config: TrainConfig) -> float:
-    """The backbone's rate, as a share of the head's first one."""
+def _lr_backbone(config: TrainConfig, lr_head: float) -> float:
+    """The backbone's rate where none is given: a share of the head's, if the two ever move together.
+
+    A head that begins alone says by its rate nothing about what the stages bear later on.
+    """
     whole = config.recipe in ("scratch", "pretrain") or config.start == "scratch"
     if whole and config.is_random:
-        return 1.0
+        return lr_head
     if config.recipe == "lp-ft":
-        return _PROBED_SHARE
+        return _HEAD_LR[config.optimizer] * _PROBED_SHARE
     if config.recipe == "gradual":
-        return usual_backbone_lr(config.optimizer) / head_alone_lr(config.optimizer)
-    return _BACKBONE_SHARE
+        return usual_backbone_lr(config.optimizer)
+    return max(lr_head * _BACKBONE_SHARE, 1e-8)
 
 
 def usual_backbone_lr(optimizer: str) -> float:
@@ -160,7 +159,12 @@ def default_depth(recipe: str, stages: int) -> int:
     return {"head": stages, "partial": stages - max(1, round(stages / 4))}.get(recipe, 0)
 
 
-def _check_depth(config: TrainConfig, depth: int, stages: int) -> None:
+def check_depth(config: TrainConfig, depth: int, stages: int) -> None:
+    """Whether a backbone of so many stages has that freezing depth, and the recipe goes with it.
+
+    Raises:
+        UsageError: It has not, or the recipe does not.
+    """
     if depth > stages:
         raise UsageError(
             f"Freezing depth {depth} is too deep: {config.backbone} has {stages} stages.",

@@ -122,12 +122,14 @@ class Acts:
         )
 
     def use(self, backbone: str) -> tuple[Any, Any]:
-        """Puts the suggestion into the form; the backbone's rate only where one is given: else it follows."""
+        """Puts the suggestion into the form; the backbone's rate only where one is given and was searched for too."""
         search = self.work.finder.standing
         if search is None or search.result is None or search.result.suggestion is None:
             return gr.skip(), gr.skip()
-        given = f"{search.result.backbone_suggestion:g}" if backbone.strip() else gr.skip()
-        return f"{search.result.suggestion:g}", given
+        beside = search.result.backbone_suggestion
+        return f"{search.result.suggestion:g}", (
+            f"{beside:g}" if beside is not None and backbone.strip() else gr.skip()
+        )
 
 
 def _curve(result: RatesResult) -> dict[str, Any] | None:
