@@ -66,6 +66,17 @@ def test_thumbnails_are_kept_and_small(photos: Path, acts: data_tab._Acts, home:
     assert thumbnails.of_classes(index, ["red"], per_class=3, side=32) == first, "from the cache"
 
 
+def test_a_thumbnail_of_another_picture_is_not_kept(photos: Path, acts: data_tab._Acts):
+    index = acts.work.scan(str(photos))
+    files = [(photo.path, photo.content_hash) for photo in index.photos[:1]]
+    whole = (photos / files[0][0]).read_bytes()
+    Image.new("RGB", (40, 40), "green").save(photos / files[0][0])
+    (green,) = thumbnails.of_files(index.root, files, 24)
+    (photos / files[0][0]).write_bytes(whole)
+    (right,) = thumbnails.of_files(index.root, files, 24)
+    assert _picture(green).getpixel((9, 9)) != _picture(right).getpixel((9, 9))
+
+
 def test_thumbnails_are_made_from_decoded_photos(
     photos: Path, acts: data_tab._Acts, monkeypatch: pytest.MonkeyPatch
 ):

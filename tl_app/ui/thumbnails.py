@@ -20,6 +20,7 @@ from PIL import Image
 from tl_app import resources
 from tl_app.data.decode import LONGEST_RATIO, thumbnail
 from tl_app.data.index import DatasetIndex, Photo
+from tl_app.data.manifest import content_hash
 from tl_app.data.pixelfile import Donors
 from tl_app.errors import PhotoError
 from tl_app.files import write_atomically
@@ -92,22 +93,28 @@ class _Decoded:
         return Image.frombytes("RGB", size, pixels) if pixels is not None else None
 
 
-def _cached(path: Path, content_hash: str, side: int, decoded: _Decoded) -> str:
-    key = hashlib.sha256(f"{content_hash} {side}".encode()).hexdigest()[:32]
+def _cached(path: Path, content: str, side: int, decoded: _Decoded) -> str:
+    key = hashlib.sha256(f"{content} {side}".encode()).hexdigest()[:32]
     file = resources.cache_dir() / "thumbnails" / key[:2] / f"{key}.jpg"
     with contextlib.suppress(OSError):
-        if content_hash:
+        if content:
             return _uri(file.read_bytes())
     try:
-        kept = decoded.picture(content_hash, side) if content_hash else None
-        content = _encoded(kept or path, side)
+        kept = decoded.picture(content, side) if content else None
+        encoded = _encoded(kept or path, side)
     except PhotoError:
         return ""
     with contextlib.suppress(OSError):  # a full disk costs the cache, not the picture
-        if content_hash:
+        if content and (kept is not None or _holds(path, content)):
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, content)
-    return _uri(content)
+            write_atomically(file, encoded)
+    return _uri(encoded)
+
+
+def _holds(path: Path, content: str) -> bool:
+    """Whether a file is still the one that was scanned."""
+    with open(path, "rb") as file:
+        return content_hash(file) == content
 
 
 def _encoded(source: Path | Image.Image, side: int) -> bytes:
