@@ -59,6 +59,7 @@ LAYERS: list[set[str]] = [
         "probing",
         "decisions",
         "blending",
+        "keeping",
         "worthwhile",
     },
     {"cards", "export"},
