@@ -61,6 +61,7 @@ LAYERS: list[set[str]] = [
         "probing",
         "decisions",
         "blending",
+        "keeping",
         "worthwhile",
     },
     {"cards", "export"},

@@ -217,12 +217,12 @@ def blend(
     Raises:
         UserError: There is no such run, it has nothing to blend, or its photos are gone.
     """
-    from tl_app import blending
+    from tl_app import blending, keeping
 
     info, report = runs.open_run(run, resources.runs_dir(runs_dir)), on_progress or (lambda *_: None)
     if alpha is None:
         return blending.blend_run(info, device=device, report=report)
-    return blending.keep_blend(info, float(alpha), resources.runs_dir(runs_dir), name, device)
+    return keeping.keep_blend(info, float(alpha), resources.runs_dir(runs_dir), name, device)
 
 
 def probe(

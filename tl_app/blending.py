@@ -11,11 +11,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from filelock import FileLock
@@ -23,21 +21,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from tl_app import history, results, runs, words
 from tl_app.analysis.labelled import open_photos
 from tl_app.data.index import DatasetIndex, relocate
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import checkpoints, setup
 from tl_app.engine.batches import eval_batches
-from tl_app.engine.checkpoints import LAST, START, Position
+from tl_app.engine.checkpoints import LAST
 from tl_app.engine.device import move, resolve_device
 from tl_app.engine.evaluate import evaluate, to_input
 from tl_app.errors import ResourceError, UsageError
-from tl_app.events import Combined, Finished, Notice
 from tl_app.files import write_atomically
 from tl_app.results import TrainResult
 from tl_app.runs import RunInfo
-from tl_app.snapshot import result_of, snapshot_of
 from tl_app.transfer.averages import blended
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)  # measured when none is asked for
@@ -160,45 +155,6 @@ def blend_run(
     return BlendResult(str(info.path), ends.name, images, points, alpha, left_out=len(val) - images)
 
 
-def keep_blend(
-    info: RunInfo, alpha: float, runs_dir: Path, name: str | None = None, device: str = "auto"
-) -> BlendResult:
-    """Makes a finished run of one blend, with the settings and the lineage of the original, which stays as it is.
-
-    Args:
-        info: As for :func:`blend_run`.
-        alpha: Share of the tuned model.
-        runs_dir: Where the new run is kept.
-        name: Of the new run; None for one made of the original's.
-        device: Where it is measured.
-
-    Raises:
-        UserError: As for :func:`blend_run`; or the name is taken, or the folder cannot be written.
-    """
-    found = blend_run(info, [alpha], device)
-    (point,) = (each for each in found.points if each.alpha == alpha)
-    weights = _blend(read_ends(info), alpha)
-    position = checkpoints.read_position(info.path / "checkpoints" / LAST)
-    assert position is not None
-    path = runs.create_run(
-        runs_dir,
-        name or _free_name(f"{info.name[:80].rstrip()} blend {alpha:g}", runs_dir),
-        asked=info.asked,
-        config=info.config,
-        preprocessing=info.preprocessing,
-        stages=list(info.stages),
-        lineage=info.lineage[:-1],
-        index=DatasetIndex.read_manifest(info.path / "manifest.csv"),
-        blended=(info.name, alpha),
-        extensions=[each for each in info.extensions if each["begun"] <= position.phase],  # which have begun
-        fill=lambda folder: _fill(folder, info, position, weights, point, found),
-    )
-    new = runs.open_run(path, runs_dir)
-    result = result_of(path, snapshot_of(new), _finished(new, point))
-    results.write_result(path, result)
-    return dataclasses.replace(found, kept=result)
-
-
 def read_ends(info: RunInfo) -> Ends:
     """The two models of a run, on the CPU.
 
@@ -286,7 +242,7 @@ def _measure(
 
     report(0, len(todo))
     for number, alpha in enumerate(todo, 1):
-        for name, value in _blend(ends, alpha).items():
+        for name, value in blend_of(ends, alpha).items():
             live[name].copy_(value)
         result = evaluate(classify, eval_batches(store, items, _BATCH), device=target, stop=lambda: False)
         assert result is not None
@@ -306,7 +262,8 @@ def _measure(
     return known
 
 
-def _blend(ends: Ends, alpha: float) -> Weights:
+def blend_of(ends: Ends, alpha: float) -> Weights:
+    """All weights of the model at an α."""
     return blended(ends.probe, ends.tuned, alpha)
 
 
@@ -318,63 +275,3 @@ def _model(info: RunInfo) -> str:
 
 def _copied(network: torch.nn.Module) -> Weights:
     return {name: value.clone() for name, value in checkpoints.weights(network).items()}  # type: ignore[arg-type]
-
-
-def _fill(
-    folder: Path, info: RunInfo, position: Position, weights: Weights, point: BlendPoint, found: BlendResult
-) -> None:
-    """Puts all that makes a finished run into its folder: checkpoints, history and state.
-
-    It stands where the original stood at the end of its last whole epoch, so that it can be extended as that can; what
-    an optimiser and an average know of other weights is left out.
-    """
-    old, new = info.path / "checkpoints", folder / "checkpoints"
-    position.begin_epoch()
-    position.ingredients, position.soup = [], []
-    position.best_accuracy, position.best_loss = point.accuracy, point.loss
-    assert position.best_file is not None
-    network = setup.empty_network(info.config, len(info.classes))
-    for name, tensor in checkpoints.weights(network).items():
-        tensor.copy_(weights[name])
-    shutil.copyfile(old / START, new / START)
-    checkpoints.save_weights(new / position.best_file, checkpoints.weights(network, position.depth))
-    imitation = checkpoints.load_imitation(old / LAST)
-    checkpoints.save_checkpoint(new / LAST, network, None, position, None, imitation, {})
-    if (info.path / history.NAME).is_file():
-        shutil.copyfile(info.path / history.NAME, folder / history.NAME)
-    with open(folder / history.NAME, "a+b") as file:
-        history.end_torn_line(file)
-        text = (
-            f"A blend of run {info.name}: {words.percent(1 - point.alpha, 0)} its probe, "
-            f"{words.percent(point.alpha, 0)} {found.tuned}. {words.percent(point.accuracy)} of "
-            f"{words.plural(found.images, 'validation photo')} are right."
-        )
-        model = f"blend, α = {point.alpha:g}"
-        for event in (
-            Notice(text),
-            Combined(model, position.epoch, point.accuracy, point.loss),
-            _finished(info, point),
-        ):
-            history.append(file, event)
-    runs.write_status(
-        folder,
-        "completed",
-        "",
-        epochs_done=info.epochs_done,
-        best_epoch=info.best_epoch,
-        val_accuracy=point.accuracy,
-        val_loss=point.loss,
-        seconds=info.seconds,
-    )
-
-
-def _finished(info: RunInfo, point: BlendPoint) -> Finished:
-    rate = snapshot_of(info).images_per_second
-    return Finished("completed", info.best_epoch, point.accuracy, point.loss, info.seconds, rate)
-
-
-def _free_name(name: str, runs_dir: Path) -> str:
-    number = 1
-    while (runs_dir / (name if number == 1 else f"{name} {number}")).exists():
-        number += 1
-    return name if number == 1 else f"{name} {number}"

@@ -178,7 +178,7 @@ class TrainConfig:
     augmentation: str = setting(
         "auto",
         "Augmentation",
-        "Random crops, flips and colours; crop leaves colours alone, all above light tilt too. auto is light, or what recipe auto decides.",
+        "Random crops, flips and colours; crop leaves colours alone. auto is light, or what recipe auto decides.",
         group="photos",
         choices=("auto", *choices.AUGMENTATIONS),
     )

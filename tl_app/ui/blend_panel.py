@@ -133,9 +133,9 @@ class Acts:
     @toasts
     def keep(self, name: str, alpha: float) -> str:
         """A new finished run of the blend that the slider stands at."""
-        from tl_app import blending
+        from tl_app.keeping import keep_blend
 
-        found = blending.keep_blend(self.work.open_run(name), alpha, self.work.runs_dir)
+        found = keep_blend(self.work.open_run(name), alpha, self.work.runs_dir)
         assert found.kept is not None
         gr.Info(f"Run {markup.text(found.kept.name)} is made.")
         sentence = f"Kept as run {found.kept.name}; it is first in the list above."
