@@ -25,6 +25,7 @@ import psutil
 from tl_app.config import TrainConfig
 from tl_app.errors import ResourceError, UsageError
 from tl_app.files import write_json
+from tl_app.older import left_open, stored, with_probe
 
 if TYPE_CHECKING:
     from tl_app.data.index import DatasetIndex
@@ -340,8 +341,8 @@ def _read(path: Path) -> RunInfo:
         path=path,
         state=state,
         created=values["created"],
-        asked=_stored(_left_open(values["asked"], values["config"])),
-        config=_stored(_with_probe(values["config"])),
+        asked=stored(left_open(values["asked"], values["config"])),
+        config=stored(with_probe(values["config"])),
         preprocessing=values["preprocessing"],
         classes=tuple(values["classes"]),
         stages=tuple(values["stages"]),
@@ -356,25 +357,6 @@ def _read(path: Path) -> RunInfo:
         blended=(str(blended[0]), float(blended[1])) if (blended := values.get("blended")) else None,
         inherited=values.get("inherited", 0),
     )
-
-
-def _stored(settings: dict[str, Any]) -> TrainConfig:
-    """Settings as a run folder holds them; those made before classes were balanced go on without."""
-    return TrainConfig.from_dict({"balance": "none", **settings})
-
-
-def _left_open(asked: dict[str, Any], used: dict[str, Any]) -> dict[str, Any]:
-    """Settings as they were asked for; older runs name an augmentation where recipe `auto` decided another."""
-    if asked.get("recipe") != "auto" or asked.get("augmentation") == used.get("augmentation"):
-        return asked
-    return {**asked, "augmentation": "auto"}
-
-
-def _with_probe(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings without gaps; older runs of `lp-ft` do not say for how long the head was alone: two thirds, then."""
-    if settings.get("recipe") != "lp-ft" or "probe_epochs" in settings or not settings.get("epochs"):
-        return settings
-    return {**settings, "probe_epochs": settings["epochs"] - max(1, settings["epochs"] // 3)}
 
 
 def _is_run(path: Path) -> bool:
