@@ -11,7 +11,6 @@ import torch
 
 import tl_app
 from tests.engine.conftest import Trainer, tensors
-from tests.engine.test_activations import computed as computed  # noqa: F401 - a fixture
 from tests.engine.test_activations import losses
 from tests.engine.test_train import assert_same, every_epoch_is_saved, train_until  # noqa: F401
 from tl_app import runs
@@ -71,7 +70,7 @@ def test_kept_features_give_the_same_training_to_rounding(trainer: Trainer, tmp_
 def test_features_are_kept_for_what_is_fused(
     trainer: Trainer,
     tmp_path: Path,
-    computed: list[int],  # noqa: F811
+    computed: list[int],
 ) -> None:
     settings = {"recipe": "head", "augmentation": "none", "epochs": 1}
     fusions: list[dict[str, Any]] = [{}, {"fuse_stages": 2}, {"fuse_stages": 3}]
