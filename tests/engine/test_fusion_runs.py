@@ -76,7 +76,7 @@ def test_kept_features_give_the_same_training_to_rounding(trainer: Trainer, tmp_
 def test_features_are_kept_for_what_is_fused(
     trainer: Trainer,
     tmp_path: Path,
-    computed: list[int],  # noqa: F811
+    computed: list[int],
 ) -> None:
     settings = {"recipe": "head", "augmentation": "none", "epochs": 1}
     fusions: list[dict[str, Any]] = [{}, {"fuse_stages": 2}, {"fuse_stages": 3}]

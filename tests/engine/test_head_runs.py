@@ -98,7 +98,7 @@ def test_kept_maps_give_the_same_training_to_rounding(trainer: Trainer, tmp_path
 def test_activations_are_shared_where_they_are_the_same(
     trainer: Trainer,
     tmp_path: Path,
-    computed: list[int],  # noqa: F811
+    computed: list[int],
 ) -> None:
     settings = {"recipe": "head", "augmentation": "none", "backbone": "resnet18"}
     for number, head in enumerate(({}, MLP, COSINE, FLAT, {**FLAT, "hidden": 8})):
