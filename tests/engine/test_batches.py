@@ -157,7 +157,7 @@ def test_a_photo_drawn_again_gets_another_view() -> None:
 
 def test_balanced_batches_hold_the_photos_they_name(store: PhotoStore, items: list[Item]) -> None:
     few = items[:2] + items[12:]  # 2 of one class, 12 of the other
-    options = {"augmentation": PLAIN, "seed": 0, "epoch": 0, "views": 3, "balanced": True}
+    options = {"augmentation": PLAIN, "seed": 0, "epoch": 0, "views": range(3), "balanced": True}
     batches = list(train_batches(store, few, batch_size=4, **options))
     images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     assert labels.tolist().count(0) == labels.tolist().count(1) == 7
