@@ -21,6 +21,7 @@ LAYERS: list[set[str]] = [
         "fields",
         "resources",
         "files",
+        "loading",
         "look",
         "markup",
         "caches",

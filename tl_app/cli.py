@@ -27,6 +27,7 @@ from tl_app import (
     cli_insights,
     cli_lists,
     cli_ui,
+    loading,
     predicting,
     rows,
 )
@@ -240,7 +241,10 @@ def _train(
 
     def watched() -> Any:
         nonlocal stopped
-        import_torch()
+        if run is None:
+            loading.in_background()  # while photos are scanned
+        else:
+            import_torch()
         with terminal.TrainDisplay(api.snapshot(*run) if run else None) as display:
             result = work(display.show)
         stopped = result.state == "stopped"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tl_app import resources, runs
+from tl_app import loading, resources, runs
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, relocate
 from tl_app.errors import ResourceError, UsageError
@@ -61,14 +61,15 @@ class Worker:
         Raises:
             UserError: Another job holds the device, or settings, photos or machine do not fit.
         """
+        config = located(config, self.runs_dir)
+        if index is None:  # before anything that needs torch, which may be on its way
+            index = scanned(config, listener)
+        loading.wait()
         from tl_app.decisions import decided
         from tl_app.engine.setup import resolve, stage_names
         from tl_app.engine.source import source_of
 
-        config = located(config, self.runs_dir)
         with self._lock, DeviceLock(config.device, self._running()) as lock:
-            if index is None:
-                index = scanned(config, listener)
             config = dataclasses.replace(config, data=index.source)
             used, reasons = decided(config, index, listener) if config.recipe == "auto" else (config, ())
             filled, preprocessing = resolve(used, len(index.used("train")))

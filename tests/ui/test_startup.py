@@ -16,9 +16,10 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from tl_app import loading
 from tl_app.backbones import bundled
 from tl_app.backbones.catalogue import list_backbones
-from tl_app.ui import loading, settings
+from tl_app.ui import settings
 from tl_app.ui.strip import stage_count
 from tl_app.ui.workspace import Workspace
 
@@ -29,7 +30,8 @@ LOOK = """
 import json, socket, sys, urllib.request
 import gradio, psutil
 bare_bytes = psutil.Process().memory_info().rss
-from tl_app.ui import app, loading
+from tl_app import loading
+from tl_app.ui import app
 
 with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))

@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from tl_app import resources
+from tl_app import loading, resources
 from tl_app.serving.guard import Guard
 from tl_app.serving.rules import Rules
 from tl_app.ui import (
@@ -23,7 +23,6 @@ from tl_app.ui import (
     diagnosis_card,
     export_tab,
     first_answer,
-    loading,
     open_model,
     preset_bar,
     preview,

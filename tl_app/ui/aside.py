@@ -12,9 +12,10 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
+from tl_app import loading
 from tl_app.errors import Interrupted, UsageError, UserError
 from tl_app.events import Event, Progress
-from tl_app.ui import loading, manners
+from tl_app.ui import manners
 
 Plan = TypeVar("Plan")
 Result = TypeVar("Result")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from tl_app import runs, words
-from tl_app.ui import loading, markup
+from tl_app import loading, runs, words
+from tl_app.ui import markup
 from tl_app.ui.blocks import html
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace

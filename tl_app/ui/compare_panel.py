@@ -11,10 +11,11 @@ from typing import Any
 
 import gradio as gr
 
+from tl_app import loading
 from tl_app.analysis.certainty import LEVEL
 from tl_app.analysis.comparison import ComparedRun, Comparison, compare_runs, in_words
 from tl_app.analysis.pairs import Pair
-from tl_app.ui import loading, markup
+from tl_app.ui import markup
 from tl_app.ui.blocks import figure, html
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace

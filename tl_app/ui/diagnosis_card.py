@@ -9,13 +9,14 @@ from typing import Any
 
 import gradio as gr
 
+from tl_app import loading
 from tl_app.analysis.diagnosis import Diagnosis, diagnose_run, settings_of, with_remedy
 from tl_app.analysis.symptoms import Finding
 from tl_app.errors import UsageError, UserError
 from tl_app.references import located
 from tl_app.runs import RunInfo
 from tl_app.snapshot import Snapshot
-from tl_app.ui import loading, markup, settings, theme
+from tl_app.ui import markup, settings, theme
 from tl_app.ui.workspace import Workspace
 
 _KINDS = {"problem": "error", "warning": "warning", "note": "info"}

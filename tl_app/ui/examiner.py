@@ -13,9 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tl_app import loading
 from tl_app.errors import Interrupted, UsageError, UserError
 from tl_app.runs import RunInfo
-from tl_app.ui import loading, manners
+from tl_app.ui import manners
 
 if TYPE_CHECKING:
     import numpy as np

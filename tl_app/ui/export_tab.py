@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from tl_app import words
+from tl_app import loading, words
 from tl_app.errors import UsageError
-from tl_app.ui import downloads, finished, hub_card, loading, markup, smaller_card
+from tl_app.ui import downloads, finished, hub_card, markup, smaller_card
 from tl_app.ui.aside import Standing
 from tl_app.ui.blocks import html
 from tl_app.ui.exporter import Wanted

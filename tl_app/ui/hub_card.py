@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from tl_app import loading
 from tl_app.errors import UsageError
-from tl_app.ui import loading, markup
+from tl_app.ui import markup
 from tl_app.ui.blocks import html
 from tl_app.ui.toasts import toasts
 from tl_app.ui.workspace import Workspace

@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tl_app import loading
 from tl_app.errors import UsageError
-from tl_app.ui import loading
 
 if TYPE_CHECKING:
     from tl_app.export.reading import ReadExport

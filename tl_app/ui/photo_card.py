@@ -10,11 +10,11 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from tl_app import runs, words
+from tl_app import loading, runs, words
 from tl_app.analysis.mistakes import log_probabilities
 from tl_app.analysis.neighbours import nearest
 from tl_app.errors import PhotoError, UsageError
-from tl_app.ui import loading, markup, photo_grid, theme, thumbnails
+from tl_app.ui import markup, photo_grid, theme, thumbnails
 from tl_app.ui.blocks import html
 from tl_app.ui.examiner import Shown
 from tl_app.ui.toasts import toasts

@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tl_app import runs, words
+from tl_app import loading, runs, words
 from tl_app.backbones import bundled
 from tl_app.errors import UsageError
 from tl_app.references import FILE_PREFIX, RUN_PREFIX
-from tl_app.ui import loading, markup
+from tl_app.ui import markup
 
 if TYPE_CHECKING:
     from tl_app.backbones.catalogue import BackboneSpec, WeightChoice

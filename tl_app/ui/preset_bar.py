@@ -11,10 +11,10 @@ from typing import Any
 
 import gradio as gr
 
-from tl_app import presets
+from tl_app import loading, presets
 from tl_app.presets import Preset
 from tl_app.references import located
-from tl_app.ui import downloads, form, loading, markup, settings, theme
+from tl_app.ui import downloads, form, markup, settings, theme
 from tl_app.ui.blocks import html
 from tl_app.ui.settings import Settings
 from tl_app.ui.toasts import toasts

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from tl_app import loading
 from tl_app.references import located
-from tl_app.ui import form, loading, markup, thumbnails
+from tl_app.ui import form, markup, thumbnails
 from tl_app.ui.blocks import html
 from tl_app.ui.form import Form
 from tl_app.ui.toasts import toasts

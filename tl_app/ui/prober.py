@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tl_app import loading
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex
 from tl_app.errors import Interrupted, UsageError, UserError
 from tl_app.events import Event, Progress
-from tl_app.ui import loading, manners
+from tl_app.ui import manners
 
 if TYPE_CHECKING:
     from tl_app.probing import ProbeResult

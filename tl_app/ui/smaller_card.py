@@ -10,10 +10,11 @@ from typing import Any
 
 import gradio as gr
 
+from tl_app import loading
 from tl_app.config import TrainConfig
 from tl_app.distilling import settings_from
 from tl_app.errors import UsageError
-from tl_app.ui import loading, markup, picker, settings
+from tl_app.ui import markup, picker, settings
 from tl_app.ui.blocks import html
 from tl_app.ui.workspace import Workspace
 

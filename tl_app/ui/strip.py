@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from tl_app import words
+from tl_app import loading, words
 from tl_app.errors import UserError
-from tl_app.ui import form, loading, theme
+from tl_app.ui import form, theme
 
 if TYPE_CHECKING:
     from tl_app.transfer.heads import Head

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from tl_app import loading
 from tl_app.cards import drop_zone
 from tl_app.errors import UsageError
-from tl_app.ui import finished, loading, markup, open_model, picker, theme, why
+from tl_app.ui import finished, markup, open_model, picker, theme, why
 from tl_app.ui.blocks import html
 from tl_app.ui.open_model import OpenModel
 from tl_app.ui.toasts import toasts

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from tl_app import loading
 from tl_app.cards import button
 from tl_app.errors import UsageError
-from tl_app.ui import loading, markup, theme
+from tl_app.ui import markup, theme
 
 if TYPE_CHECKING:
     from tl_app.predictor import Predictor

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tl_app import resources, runs
+from tl_app import loading, resources, runs
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, scan
 from tl_app.data.roots import Roots, confined, lies_in
@@ -24,7 +24,7 @@ from tl_app.references import FILE_PREFIX, RUN_PREFIX, located
 from tl_app.runs import RunInfo
 from tl_app.scanning import scanned
 from tl_app.snapshot import Snapshot, snapshot_of
-from tl_app.ui import loading, manners, remembered
+from tl_app.ui import manners, remembered
 from tl_app.ui.aside import Aside
 from tl_app.ui.examiner import Examiner
 from tl_app.ui.exporter import exporter

@@ -1,6 +1,6 @@
-"""Loads torch and the catalogue behind a page that is served already.
+"""Loads torch and the catalogue behind a page that is served already, or while photos are scanned.
 
-Everything of the page that imports them calls :func:`wait` first. Two threads in the middle of torchvision would
+Everything that may import them meanwhile calls :func:`wait` first. Two threads in the middle of torchvision would
 otherwise each hold what the other one waits for, and Python then hands out modules that are only half there. Knows
 nothing of the page.
 """
@@ -35,7 +35,7 @@ def announce() -> None:
     _loaded.clear()
 
 
-def in_background(then: Callable[[], None]) -> threading.Thread:
+def in_background(then: Callable[[], None] = lambda: None) -> threading.Thread:
     """Starts loading in a thread that does not keep the process alive.
 
     Args:
