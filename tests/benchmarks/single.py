@@ -103,6 +103,9 @@ def big(
     data = photos.make(work, count)
     settings = ["--backbone", backbone, "--weights", "random", "--freeze", "head", "--epochs", epochs]
     train = script(sys.executable, "ours", "train", data, *settings, *more, "--name", _NAME, "--json")
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background jobs pass on that it is ignored
     resume = script(sys.executable, "ours", "resume", _NAME, "--json")
 
     def note(side: str, label: str, measured: Measured, home: Path, remark: str = "") -> None:

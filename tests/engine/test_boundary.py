@@ -19,6 +19,10 @@ def names(first: int, count: int) -> list[str]:
     return [f"photo{number}" for number in range(first, first + count)]
 
 
+def mapped(store: BoundaryStore) -> int:
+    return sum(shard is not None for shard in store._open)
+
+
 def filled(folder: Path | None) -> BoundaryStore:
     store = BoundaryStore(folder)
     store.append(names(0, 5), rows(0, 5))
@@ -58,6 +62,34 @@ def test_rows_move_to_the_disk_in_shards(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(list(tmp_path.glob("*.safetensors"))) >= 6
     for _ in range(3):
         assert store.gather(names(0, 12)).equal(rows(0, 12))
+
+
+def test_what_is_mapped_is_counted_over_all_stores_of_a_phase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size_bytes = rows(0, 1).nbytes
+    monkeypatch.setattr(boundary, "_MAPPED_BYTES", 10 * size_bytes)
+    monkeypatch.setattr(boundary, "_MAPS", boundary._Maps())
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        filled(tmp_path / name)
+    stores = [BoundaryStore(tmp_path / name) for name in "ab"]
+    for store in stores:
+        store.gather(names(0, 5))
+    assert [mapped(store) for store in stores] == [1, 1]
+    assert stores[1].row("photo6").equal(rows(6, 1)[0])  # the eleventh
+    assert [mapped(store) for store in stores] == [0, 0]
+
+
+def test_rows_are_gathered_into_a_given_tensor_and_the_maps_rest(tmp_path: Path) -> None:
+    filled(tmp_path)
+    store, out = BoundaryStore(tmp_path), torch.empty(7, 3).half()
+    assert store.gather(names(0, 7), out=out) is out
+    assert out.equal(rows(0, 7))
+    assert mapped(store) == 1
+    store.rest()
+    assert mapped(store) == 0
+    assert out.equal(rows(0, 7))
 
 
 def test_a_damaged_shard_and_a_half_written_one_are_never_read(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from tl_app.errors import PhotoError
 
 _VERSION = 1  # of what is in the files; another one, another key
 # Pages that were read stay with the process until the system is short of memory: they are given back earlier.
-_RESIDENT_BYTES = 1 << 30
+_RESIDENT_BYTES = 512 << 20
 _MISSING, _DONE, _FAILED = 0, 1, 2
 
 # The map can only be read, and photos of a store are not to be written into anyway.

@@ -11,6 +11,7 @@ import hashlib
 import json
 import threading
 import uuid
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +28,7 @@ from tl_app.files import remove_leftovers, write_atomically
 SHARD_BYTES = 32 << 20  # rows are written in files of about this size
 _WRITES = 4  # shards on their way to the disk at most
 _STALE_SECONDS = 3600.0  # no shard takes that long to write: a younger one may be another process's
-_MAPPED_BYTES = 512 << 20  # rows read through the map before its pages are given back
+_MAPPED_BYTES = 256 << 20  # rows read through the maps of all stores before their pages are given back
 
 
 class BoundaryStore:
@@ -44,7 +45,6 @@ class BoundaryStore:
         self._paths: list[Path | None] = []
         self._open: list[Tensor | None] = []  # shards in memory or mapped
         self._waiting: list[tuple[list[str], Tensor]] = []
-        self._read_bytes = 0
         self._lock = threading.Lock()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="tl-app boundary")
         self._writes: list[Future[None]] = []
@@ -85,11 +85,21 @@ class BoundaryStore:
     def row(self, content: str) -> Tensor:
         """One photo's activations, not to be written into; it has been appended and flushed."""
         shard, number = self._places[content]
-        return self._shard(shard)[number]
+        row = self._shard(shard)[number]
+        if self._paths[shard] is not None:
+            _MAPS.count(self, row.nbytes)
+        return row
 
-    def gather(self, contents: Sequence[str]) -> Tensor:
-        """Several photos' activations in one tensor, (B, …)."""
-        return torch.stack([self.row(content) for content in contents])
+    def gather(self, contents: Sequence[str], out: Tensor | None = None) -> Tensor:
+        """Several photos' activations in one tensor, (B, …): a new one, or ``out``."""
+        return torch.stack([self.row(content) for content in contents], out=out)
+
+    def rest(self) -> None:
+        """Unmaps the shards; whoever still reads one keeps it, and the next reader maps it again."""
+        with self._lock:
+            for number, path in enumerate(self._paths):
+                if path is not None:
+                    self._open[number] = None
 
     def begin_writing(self) -> None:
         """Sends what waits on its way to the disk.
@@ -143,10 +153,6 @@ class BoundaryStore:
             rows = self._open[number]
             if rows is None:
                 rows = self._open[number] = self._mapped(number)
-            if self._paths[number] is not None:
-                self._read_bytes += rows.nbytes // max(1, len(rows))
-                if self._read_bytes > _MAPPED_BYTES:
-                    self._give_back()
         return rows
 
     def _mapped(self, number: int) -> Tensor:
@@ -156,12 +162,29 @@ class BoundaryStore:
             rows: Tensor = file.get_tensor("rows")
         return rows
 
-    def _give_back(self) -> None:
-        """Unmaps the shards; whoever still reads one keeps it, and the next reader maps it again."""
+
+class _Maps:
+    """What has been read through maps; a phase has a store for each view, and their pages lie in one memory."""
+
+    def __init__(self) -> None:
+        self._stores: weakref.WeakSet[BoundaryStore] = weakref.WeakSet()
         self._read_bytes = 0
-        for number, path in enumerate(self._paths):
-            if path is not None:
-                self._open[number] = None
+        self._lock = threading.Lock()
+
+    def count(self, store: BoundaryStore, size_bytes: int) -> None:
+        """Lets all stores rest when enough has been read."""
+        with self._lock:
+            self._stores.add(store)
+            self._read_bytes += size_bytes
+            if self._read_bytes <= _MAPPED_BYTES:
+                return
+            self._read_bytes, stores = 0, list(self._stores)
+            self._stores.clear()
+        for each in stores:
+            each.rest()
+
+
+_MAPS = _Maps()
 
 
 def key_of(parts: Mapping[str, Any]) -> str:

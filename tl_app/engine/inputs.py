@@ -173,13 +173,23 @@ class _Rows:
     def __init__(self, items: Sequence[Item], stores: Mapping[int, BoundaryStore], in_memory: bool) -> None:
         self._contents = [item.content for item in items]
         self._stores, self._places = stores, {view: place for place, view in enumerate(stores)}
-        held = (store.gather(self._contents) for store in stores.values())
-        self._held = torch.stack(list(held)) if in_memory else None
+        self._held = self._all_rows() if in_memory else None
 
     @property
     def shape(self) -> torch.Size:
         """Of one row."""
-        return next(iter(self._stores.values())).row(self._contents[0]).shape
+        return self._first_row().shape
+
+    def _first_row(self) -> Tensor:
+        return next(iter(self._stores.values())).row(self._contents[0])
+
+    def _all_rows(self) -> Tensor:
+        """(V, N, …), never twice in memory."""
+        held = self._first_row().new_empty(len(self._stores), len(self._contents), *self.shape)
+        for rows, store in zip(held, self._stores.values(), strict=True):
+            store.gather(self._contents, out=rows)
+            store.rest()
+        return held
 
     def batches(
         self, order: list[list[int]], view: Callable[[int], int]
