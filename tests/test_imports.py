@@ -18,6 +18,7 @@ LAYERS: list[set[str]] = [
         "events",
         "config",
         "contradictions",
+        "cores",
         "fields",
         "resources",
         "files",

@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence, Sized
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tl_app.analysis.familiar import Familiar
 from tl_app.backbones import weights as pretrained
 from tl_app.backbones.catalogue import find_weights, get_backbone
 from tl_app.backbones.staged import StagedNetwork, build
+from tl_app.cores import one_core_pool
 from tl_app.data import crops
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import checkpoints
@@ -146,7 +146,7 @@ class Predictor:
             self._compiled(len(photos) * (self.views if average else 1))
         predictions: list[Prediction] = []
         numbered = enumerate(photos, 1)
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="tl-app photos") as pool:
+        with one_core_pool(min(4, os.cpu_count() or 1), "tl-app photos") as pool:
             while batch := list(itertools.islice(numbered, _BATCH)):
                 names = [f"photo {n}" if isinstance(photo, bytes) else str(photo) for n, photo in batch]
                 images = list(

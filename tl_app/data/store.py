@@ -9,13 +9,13 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 from torch import Tensor
 
 from tl_app import caches
+from tl_app.cores import one_core_pool
 from tl_app.data.decode import open_regular
 from tl_app.data.decoded import DecodedPhotos, open_decoded
 from tl_app.data.manifest import Photo, content_hash
@@ -123,7 +123,7 @@ class PhotoStore:
         if ready and on_progress is not None:
             on_progress(ready, len(wanted))
         # Decoding and resizing do without the interpreter's lock.
-        pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+        pool = one_core_pool(os.cpu_count() or 1, "decode")
         with self._writing(bool(missing)):
             try:
                 for done, (path, reason) in enumerate(

@@ -14,13 +14,14 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tl_app.cores import one_core_pool
 from tl_app.data import augment
 from tl_app.data.augment import Augmentation
 from tl_app.data.pixels import resized
@@ -218,7 +219,7 @@ def assembled(
         What makes up a batch and its rows, (B, …); rows of three dimensions are stacked channels last.
     """
     waiting: deque[tuple[list[T], list[Future[Tensor]]]] = deque()
-    pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="tl-app photos")
+    pool = one_core_pool(min(_MOST_THREADS, os.cpu_count() or 1), "tl-app photos")
     try:
         for chunk in order:
             waiting.append((chunk, [pool.submit(load, each) for each in chunk]))

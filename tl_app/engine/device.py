@@ -6,13 +6,13 @@ Knows nothing of networks or photos.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 
 import psutil
 import torch
 from torch.nn import Module
 
+from tl_app.cores import take_one_core
 from tl_app.errors import ResourceError, UsageError
 
 _OUT_OF_MEMORY_TEXTS = ("out of memory", "can't allocate memory", "not enough memory")
@@ -106,15 +106,10 @@ def one_thread(wanted: bool) -> Iterator[None]:
 
     Only in the calling thread: a predictor that another one compiles meanwhile is used long afterwards.
     """
-    before = torch.get_num_threads()
-    if not wanted or before == 1:
+    if not wanted:
         yield
         return
-    torch.set_num_threads(1)
-    # What a thread sets for itself is also what threads that start later get: another one puts that back.
-    other = threading.Thread(target=torch.set_num_threads, args=(before,), name="tl-app cores")
-    other.start()
-    other.join()
+    before = take_one_core()
     try:
         yield
     finally:

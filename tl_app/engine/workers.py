@@ -19,6 +19,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from tl_app.cores import one_core_pool
+
 Run = Callable[[Tensor], Tensor]
 T = TypeVar("T")
 R = TypeVar("R")
@@ -94,21 +96,14 @@ def on_each_core(work: Callable[[T], R], tasks: Iterable[T], cores: int) -> Iter
 @functools.cache
 def _pool(cores: int, purpose: str, priority: int) -> ThreadPoolExecutor:
     """Kept for good; threads get the priority of the one that starts them, ``priority``, and never another."""
-    pool = ThreadPoolExecutor(cores, f"tl-app {purpose}", initializer=_take_one_core)
+    pool = one_core_pool(cores, f"tl-app {purpose}")
     started = threading.Barrier(cores + 1)
     for _ in range(cores):
         pool.submit(started.wait)
     started.wait()
-    # What a thread sets for itself is also what threads that start later get: put that back.
-    torch.set_num_threads(cores)
     return pool
 
 
 def _priority() -> int:
     """The niceness of the calling thread where threads have one of their own, else 0."""
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) if sys.platform == "linux" else 0
-
-
-def _take_one_core() -> None:
-    torch.get_num_threads()  # asked first: else torch sets the default in this thread's first operation
-    torch.set_num_threads(1)
