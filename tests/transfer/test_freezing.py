@@ -66,3 +66,14 @@ def test_kept_statistics_stay_everywhere_and_scales_are_still_trained(network: S
     assert all(torch.equal(after[key], value) for key, value in before.items())
     assert network.net.features[12][1].weight.grad is not None  # type: ignore[index, union-attr]
     assert network.head.training
+
+
+def test_statistics_that_adapt_forget_what_they_began_with_within_a_small_folders_steps() -> None:
+    slow = build("mobilenet_v3_small", num_classes=2)
+    norms = [module for module in slow.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert {norm.momentum for norm in norms} == {0.01}
+    norms[-1].momentum = None
+    train_mode(slow, 0, keep_statistics=True)
+    assert {norm.momentum for norm in norms} == {0.01, None}
+    train_mode(slow, 0)
+    assert {norm.momentum for norm in norms} == {0.1, None}
