@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from tl_app import runs
+from tl_app import loading, runs
 from tl_app.backbones.bundled import default_backbone
 from tl_app.backbones.catalogue import TIERS, list_backbones
 from tl_app.backbones.staged import build
@@ -63,6 +63,23 @@ def test_photos_chosen_while_the_catalogue_was_loading_stay(home: Path, photos: 
     for number in range(3):
         shutil.copytree(photos / "red", photos / f"other {number}")
     work.scan(str(photos))
+    assert _restored(work, source="")["strip"]["head"]["parameters"] == _head_parameters(5)
+
+
+def test_the_head_is_that_of_the_photos_there_are_when_the_catalogue_is_loaded(
+    home: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        shutil.copytree(photos / "red", photos / f"other {number}")
+    work = Workspace(home / "runs")
+
+    def choose_photos() -> None:
+        if work.last_dataset() is None:
+            work.scan(str(photos))
+
+    monkeypatch.setattr(
+        loading, "wait", choose_photos
+    )  # while the page's first question waits for the catalogue
     assert _restored(work, source="")["strip"]["head"]["parameters"] == _head_parameters(5)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import gradio as gr
 
+from tl_app import loading
 from tl_app.backbones import bundled
 from tl_app.backbones.naming import family_and_label
 from tl_app.config import TrainConfig
@@ -258,6 +259,7 @@ class _Acts:
 
         Without a run no value is given, since someone may have chosen others while the catalogue was loading.
         """
+        loading.wait()  # first of all: someone may choose photos, or start, while the catalogue is loading
         job, runs_dir = self.work.worker.job, self.work.runs_dir
         if job is None or not job.is_alive:
             late = late_parts(_defaults(), None, self._classes(source), runs_dir)
