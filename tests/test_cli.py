@@ -71,14 +71,17 @@ def test_predict_names_every_photo_and_says_why_not(
 
 
 def test_predict_averages_over_views_where_asked(
-    run: dict[str, Any], photos: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    resnet = [*TINY, "--backbone", "resnet18"]  # after so few steps MobileNetV3 says the same of all photos
+    run = call(capsys, "train", photos, *resnet, "--runs-dir", tmp_path / "runs", "--name", "tiny")[1]
     asked = ("predict", run["run"], photos / "red" / "00.png")
     shares = [
         call(capsys, *asked, *more)[1]["predictions"][0]["confidence"]
         for more in ((), ("--tta",), ("--tta",))
     ]
-    assert shares[0] != shares[1] == shares[2]
+    assert abs(shares[0] - shares[1]) > 1e-4
+    assert shares[1] == shares[2]
     (answer,) = predicting.predict(run["run"], photos / "red" / "00.png", tta=True)
     assert answer.confidence == pytest.approx(shares[1])
 

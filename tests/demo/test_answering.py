@@ -134,7 +134,7 @@ def test_an_answer_that_takes_too_long_is_given_up(
 
 
 def test_a_decoder_that_does_not_end_lets_others_know(predictor: Predictor, uploads: Path) -> None:
-    answers = Answering(predictor, uploads, seconds=0.4)
+    answers = Answering(predictor, uploads, seconds=2.0)  # half of them to wait for a turn
     large = io.BytesIO()
     Image.new("1", (4000, 4000)).save(large, "PNG")
     with answers._large:  # as held by a thread whose visitor has long been told to give up
