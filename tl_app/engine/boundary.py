@@ -87,7 +87,7 @@ class BoundaryStore:
         shard, number = self._places[content]
         row = self._shard(shard)[number]
         if self._paths[shard] is not None:
-            _MAPS.count(self, row.nbytes)
+            _MAPS.count(row.nbytes)
         return row
 
     def gather(self, contents: Sequence[str], out: Tensor | None = None) -> Tensor:
@@ -153,6 +153,7 @@ class BoundaryStore:
             rows = self._open[number]
             if rows is None:
                 rows = self._open[number] = self._mapped(number)
+                _MAPS.add(self)
         return rows
 
     def _mapped(self, number: int) -> Tensor:
@@ -171,10 +172,14 @@ class _Maps:
         self._read_bytes = 0
         self._lock = threading.Lock()
 
-    def count(self, store: BoundaryStore, size_bytes: int) -> None:
-        """Lets all stores rest when enough has been read."""
+    def add(self, store: BoundaryStore) -> None:
+        """A store has mapped a shard."""
         with self._lock:
             self._stores.add(store)
+
+    def count(self, size_bytes: int) -> None:
+        """A row was read; lets all stores rest when enough has been."""
+        with self._lock:
             self._read_bytes += size_bytes
             if self._read_bytes <= _MAPPED_BYTES:
                 return

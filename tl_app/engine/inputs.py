@@ -185,7 +185,8 @@ class _Rows:
 
     def _all_rows(self) -> Tensor:
         """(V, N, …), never twice in memory."""
-        held = self._first_row().new_empty(len(self._stores), len(self._contents), *self.shape)
+        first = self._first_row()
+        held = first.new_empty(len(self._stores), len(self._contents), *first.shape)
         for rows, store in zip(held, self._stores.values(), strict=True):
             store.gather(self._contents, out=rows)
             store.rest()
