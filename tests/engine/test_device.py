@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from tl_app.backbones.staged import build_weightless
+from tl_app.cores import one_core_pool
 from tl_app.engine import device
 from tl_app.errors import ResourceError, UsageError
 
@@ -88,6 +90,23 @@ def test_one_thread_is_for_the_calling_thread_alone() -> None:
             elsewhere.join()
             assert torch.get_num_threads() == 1
         assert found == [3]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_one_thread_in_a_thread_of_one_core_leaves_later_threads_alone() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+
+    def nested() -> int:
+        with device.one_thread(True):
+            return torch.get_num_threads()
+
+    try:
+        with one_core_pool(1, "one") as pool:
+            assert pool.submit(nested).result() == 1
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
     finally:
         torch.set_num_threads(before)
 

@@ -113,7 +113,8 @@ def one_thread(wanted: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        if before > 1:  # else the threads that start later would get one core too
+            torch.set_num_threads(before)
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> contextlib.AbstractContextManager[object]:
