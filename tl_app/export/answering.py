@@ -11,12 +11,12 @@ import itertools
 import os
 import threading
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tl_app.cores import one_core_pool
 from tl_app.data.decode import open_pixels
 from tl_app.errors import PhotoError, ResourceError, UsageError
 from tl_app.export.contract import PHOTOS, PROBABILITIES
@@ -74,7 +74,7 @@ class OnnxPredictor:
             )
         predictions: list[Prediction] = []
         numbered = enumerate(photos, 1)
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="tl-app photos") as pool:
+        with one_core_pool(min(4, os.cpu_count() or 1), "tl-app photos") as pool:
             while batch := list(itertools.islice(numbered, _AT_ONCE)):
                 for (number, photo), found in zip(
                     batch, pool.map(self._pixels, [each for _, each in batch]), strict=True
