@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,7 +13,7 @@ from tl_app.cores import one_core_pool, take_one_core
 
 
 @pytest.fixture
-def two_cores() -> object:
+def two_cores() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield

@@ -103,9 +103,6 @@ def big(
     data = photos.make(work, count)
     settings = ["--backbone", backbone, "--weights", "random", "--freeze", "head", "--epochs", epochs]
     train = script(sys.executable, "ours", "train", data, *settings, *more, "--name", _NAME, "--json")
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background jobs pass on that it is ignored
     resume = script(sys.executable, "ours", "resume", _NAME, "--json")
 
     def note(side: str, label: str, measured: Measured, home: Path, remark: str = "") -> None:
@@ -150,6 +147,8 @@ def _interrupted(command: Sequence[str], env: dict[str, str], after_seconds: flo
         timers.append(threading.Timer(after_seconds, ask, [pid]))
         timers[0].start()
 
+    # A shell's background job ignores it, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     measured = run(command, env, on_start=start)
     timers[0].cancel()
     if not asked:

@@ -77,9 +77,8 @@ def test_the_head_is_that_of_the_photos_there_are_when_the_catalogue_is_loaded(
         if work.last_dataset() is None:
             work.scan(str(photos))
 
-    monkeypatch.setattr(
-        loading, "wait", choose_photos
-    )  # while the page's first question waits for the catalogue
+    # While the page's first question waits for the catalogue.
+    monkeypatch.setattr(loading, "wait", choose_photos)
     assert _restored(work, source="")["strip"]["head"]["parameters"] == _head_parameters(5)
 
 
