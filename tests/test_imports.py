@@ -16,6 +16,7 @@ LAYERS: list[set[str]] = [
     {
         "errors",
         "events",
+        "compiler",
         "config",
         "contradictions",
         "cores",
@@ -99,6 +100,7 @@ NO_TORCH_AT_THE_TOP = {
     "distilling",
     "choices",
     "caches",
+    "compiler",
     "config",
     "contradictions",
     "fields",

@@ -27,6 +27,7 @@ from tl_app import (
     cli_insights,
     cli_lists,
     cli_ui,
+    compiler,
     loading,
     predicting,
     rows,
@@ -64,6 +65,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a file name must not break a terminal that cannot show it
             stream.reconfigure(errors="backslashreplace")
     keep_memory()
+    compiler.load_later()
     code = run(sys.argv[1:])
     # Nothing is left to do, but Python would first free every object, which takes a second with torch's. And after a
     # second Ctrl-C a job is still in a batch: an interpreter that waits for it would hang or abort.

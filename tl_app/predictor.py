@@ -184,8 +184,8 @@ class Predictor:
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled features in front of the head, float32 (B, D), and :meth:`logits`, of one pass."""
-        both = self._joined(images)
-        return both[:, : self._tapped.features], both[:, self._tapped.features :].contiguous()
+        both, classes = self._joined(images), len(self.labels)
+        return both[:, :-classes], both[:, -classes:].contiguous()
 
     def _compiled(self, images: int | None) -> Forward:
         """The network's fastest form; made when it is first needed, for so many images."""

@@ -303,6 +303,12 @@ def head_parameters(name: str, num_classes: int) -> int:
     return per_class * num_classes
 
 
+def ends_in_map(network: StagedNetwork) -> bool:
+    """Whether the last stage gives maps (B, C, H, W), for a head that pools by itself, rather than vectors (B, D)."""
+    own = layout_of(network.name).features == "map"
+    return network.ending == "map" or (network.ending == "own" and own)
+
+
 def layout_of(name: str) -> Layout:
     """How the network called ``name`` is cut into stages and head.
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from tl_app import compiler
 from tl_app.demo.protocol import Settings, Status, settings_of, to_line
 from tl_app.errors import UsageError, UserError
 
@@ -56,6 +57,7 @@ def serve(settings: Settings, folder: Path, out: TextIO, stops: list[Callable[[]
     uploads = folder.resolve() / "uploads"
     uploads.mkdir()
     _set_up(uploads)
+    compiler.load_later()
     from tl_app.runs import open_run
 
     path = Path(settings.run)

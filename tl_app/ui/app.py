@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from tl_app import loading, resources
+from tl_app import compiler, loading, resources
 from tl_app.serving.guard import Guard
 from tl_app.serving.rules import Rules
 from tl_app.ui import (
@@ -109,6 +109,7 @@ def launch(
         UsageError: Other machines could reach the page, and there is no login.
         DataError: ``data`` cannot be used.
     """
+    compiler.load_later()
     port = access.usable_port(host, port)
     _own_temp_folder()
     rules = access.rules_for(host, port, token=token, auth=auth, allowed_hosts=allowed_hosts)
