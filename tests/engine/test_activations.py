@@ -18,7 +18,7 @@ from tl_app import caches
 from tl_app.config import TrainConfig
 from tl_app.data import store
 from tl_app.data.index import scan
-from tl_app.engine import activations, batches, boundary, frozen, inference, inputs, openvino
+from tl_app.engine import activations, batches, boundary, filling, frozen, inference, inputs, openvino
 from tl_app.engine.checkpoints import LAST, read_position
 from tl_app.engine.features import pooled_features
 from tl_app.errors import Interrupted
@@ -90,6 +90,7 @@ def stop_after_four(trainer: Trainer, folder: Path, patch: pytest.MonkeyPatch, *
     """Stops a run when the first batch of four is computed, which is kept."""
     patch.setattr(boundary, "SHARD_BYTES", 1)
     patch.setattr(inference, "_BATCHES", (4,))
+    patch.setattr(filling, "_FEWEST", 4)
     stopping: list[bool] = []
     real = boundary.BoundaryStore.append
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import re
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from tests.engine.test_fusing import shaken
 from tl_app.backbones.staged import StagedNetwork, build, split
 from tl_app.data.preprocessing import Preprocessing
-from tl_app.engine import inference
+from tl_app.engine import eightbit, forms, inference
 from tl_app.engine.fusing import OneDnnConv
 from tl_app.engine.inference import Forward, compile_forward
 from tl_app.errors import ResourceError, UsageError
@@ -196,7 +197,7 @@ def test_bf16_is_chosen_where_it_is_fast_and_good_enough(
 ) -> None:
     monkeypatch.setattr(inference, "has_bf16_units", lambda device: units)
     monkeypatch.setattr(inference, "_is_faster", lambda *_: quick)
-    monkeypatch.setattr(inference, "_LARGEST_BF16_ERROR", limit)
+    monkeypatch.setattr(inference, "_LARGEST_ROUNDING_ERROR", limit)
     forward = compiled(network, sample=photos)
     assert forward.precision == forward(photos).dtype == expected
     assert note in forward.note and bool(note) == bool(forward.note)
@@ -250,8 +251,8 @@ def test_picking_a_batch_takes_a_moment_for_slow_networks(monkeypatch: pytest.Mo
     monkeypatch.setattr(inference.time, "perf_counter", lambda: now[0])
     photos = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     size, seconds = Forward(run, CPU, torch.float32)._fastest_batch(photos)
-    assert size == max(tried) == 64 and now[0] < 1.2
-    assert seconds == pytest.approx(0.002 + 0.01 / 64)
+    assert size == max(tried) == 32 and now[0] < 0.4
+    assert seconds == pytest.approx(0.002 + 0.01 / 32)
     now[0] = 0.0
     tried.clear()
 
@@ -311,3 +312,84 @@ def test_the_fused_form_is_the_one_in_use(network: StagedNetwork, monkeypatch: p
     calls.clear()
     forward(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
     assert len(calls) == sum(isinstance(module, nn.Conv2d) for module in network.net.modules())
+
+
+@pytest.fixture
+def dense() -> StagedNetwork:
+    """A network that whole numbers suit."""
+    torch.manual_seed(0)
+    network: StagedNetwork = shaken(build("resnet18", num_classes=3))
+    return network.eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("units", "faster", "limit", "expected"),
+    [
+        (True, True, 0.5, torch.int8),
+        (True, False, 0.5, torch.float32),
+        (True, True, 0.0, torch.float32),
+        (False, True, 0.5, torch.float32),
+    ],
+)
+def test_whole_numbers_are_used_where_they_are_faster_and_good_enough(
+    dense: StagedNetwork,
+    photos: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    units: bool,
+    faster: bool,
+    limit: float,
+    expected: torch.dtype,
+) -> None:
+    monkeypatch.setattr(forms, "has_int8_units", lambda device: units)
+    monkeypatch.setattr(inference, "has_bf16_units", lambda device: False)
+    monkeypatch.setattr(inference, "_is_faster", lambda *_: faster)
+    monkeypatch.setattr(inference, "_LARGEST_ROUNDING_ERROR", limit)
+    exact = dense(PREPROCESSING.normalise(photos))
+    forward = compiled(dense, sample=photos)
+    assert forward.precision == expected and forward.engine == "torch"
+    result = forward(photos)
+    assert result.dtype == torch.float32
+    if expected == torch.int8:
+        assert 1e-4 < error(result, exact) < 0.05
+        assert re.search(r"8-bit whole numbers.*moves their output by \d\.\d%", forward.note)
+    else:
+        assert error(result, exact) < 1e-4 and not forward.note
+
+
+def test_whether_whole_numbers_are_faster_is_asked_once(
+    dense: StagedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forms, "has_int8_units", lambda device: True)
+    answers = iter([True])
+    monkeypatch.setattr(inference, "_beats_bf16", lambda *_: next(answers))
+    assert compiled(dense).precision == compiled(dense).precision == torch.int8
+    assert compiled(dense, precision="fp32").precision == torch.float32
+    assert compiled(dense, precision="int8").precision == torch.int8, "as a run that goes on asks"
+
+
+def test_whole_numbers_that_cannot_be_had_are_something_else(
+    dense: StagedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine, or another release of torch."""
+    monkeypatch.setattr(forms, "has_int8_units", lambda device: True)
+    monkeypatch.setattr(inference, "has_bf16_units", lambda device: False)
+    monkeypatch.setattr(eightbit, "_onednn", lambda: object())
+    for precision in ("auto", "int8"):
+        assert compiled(dense, precision=precision).precision == torch.float32
+
+
+def test_bf16_is_beaten_where_float32_is_beaten_by_more_than_half(
+    dense: StagedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without AMX; with it the two are compared."""
+    source = forms.source_of(dense, PREPROCESSING, CPU, None)
+    run = forms.whole(source)
+    assert run is not None
+    asked: list[float] = []
+    monkeypatch.setattr(inference, "_is_faster", lambda *how: asked.append(how[3] if len(how) > 3 else 0.9))
+    monkeypatch.setattr(inference, "has_amx", lambda: False)
+    inference._beats_bf16(run, source)
+    monkeypatch.setattr(inference, "has_amx", lambda: True)
+    inference._beats_bf16(run, source)
+    assert asked == [0.45, 0.9]

@@ -165,7 +165,7 @@ def inputs(stores: Stores, plan: Plan) -> Generator[Event, None, Inputs]:
     """
     frozen = stores.frozen
     sampling = dataclasses.replace(frozen.sampling, views=_drawn(frozen, plan.views))
-    if plan.form.engine != frozen.form.engine:
+    if plan.form != frozen.form:
         yield Notice(frozen.form.note, "warning")
     if plan.kept:
         try:
@@ -189,7 +189,7 @@ def _from_stores(stores: Stores, sampling: Sampling) -> Generator[Event, None, I
         OSError: There is room for them in neither, or they cannot be written.
     """
     frozen, views = stores.frozen, sampling.views
-    engine = frozen.form.engine
+    form = frozen.form
     in_memory = stores.rows(views) * frozen.form.row_bytes <= memory_limit()
     obstacle = stores.obstacle(views)
     if obstacle and not in_memory:
@@ -201,7 +201,7 @@ def _from_stores(stores: Stores, sampling: Sampling) -> Generator[Event, None, I
         "photos",
         lambda report: fill(stores, views, on_disk=not obstacle, report=report),
     )
-    if frozen.form.engine != engine:
+    if frozen.form != form:
         yield Notice(frozen.form.note, "warning")
     return from_activations(frozen.photos, sampling, filled, device=frozen.device, in_memory=in_memory)
 

@@ -72,10 +72,22 @@ def has_bf16_units(device: torch.device) -> bool:
     """Whether bf16 is fast there: CUDA cards from Ampere on, x86 CPUs with AVX-512 BF16 or AMX."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != "cpu":
-        return False
-    checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
-    return any(check is not None and check() for check in checks)
+    return device.type == "cpu" and (_has("avx512_bf16") or has_amx())
+
+
+def has_int8_units(device: torch.device) -> bool:
+    """Whether 8-bit whole numbers are fast there: x86 CPUs with VNNI."""
+    return device.type == "cpu" and _has("vnni")
+
+
+def has_amx() -> bool:
+    """Whether the CPU multiplies whole tiles of bf16 or 8-bit numbers at once."""
+    return _has("amx_tile")
+
+
+def _has(units: str) -> bool:
+    check = getattr(torch.cpu, f"_is_{units}_supported", None)
+    return check is not None and bool(check())
 
 
 def training_precision(name: str, device: torch.device, module: Module) -> torch.dtype:
@@ -125,8 +137,8 @@ def autocast(device: torch.device, precision: torch.dtype) -> contextlib.Abstrac
 
 
 def precision_name(precision: torch.dtype) -> str:
-    """``fp32`` or ``bf16``."""
-    return "bf16" if precision == torch.bfloat16 else "fp32"
+    """``fp32``, ``bf16`` or ``int8``."""
+    return {torch.bfloat16: "bf16", torch.int8: "int8"}.get(precision, "fp32")
 
 
 def auto_batch_size(train_photos: int, device: torch.device) -> int:

@@ -20,6 +20,7 @@ from tl_app.engine.workers import on_each_core
 from tl_app.errors import Interrupted
 
 _KIND = "boundary"  # of the caches
+_FEWEST = 8  # photos in a batch; of fewer, what a call costs anyway shows
 _Views = list[tuple[int, Item]]  # a batch: views of photos, all of one number
 
 
@@ -132,7 +133,8 @@ def fill(stores: Stores, drawn: range, *, on_disk: bool, report: Report) -> dict
     total = stores.rows(drawn)
     done = total - sum(map(len, lacking.values()))
     under_way: list[BoundaryStore] = []
-    for batch, rows in _computed(frozen, _batches(lacking, max(1, frozen.form.batch // _cores(frozen)))):
+    size = max(_FEWEST, frozen.form.batch // _cores(frozen))
+    for batch, rows in _computed(frozen, _batches(lacking, size)):
         store = opened[batch[0][0]]
         if store not in under_way:
             _flush(under_way[:-1])  # which had a whole view's time

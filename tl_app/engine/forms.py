@@ -6,6 +6,7 @@ Knows nothing of which one is wanted: `inference` chooses.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import hashlib
 import math
@@ -19,7 +20,9 @@ from torch.fx import GraphModule
 
 from tl_app.backbones.staged import StagedNetwork, split
 from tl_app.data.preprocessing import Preprocessing
-from tl_app.engine.device import move
+from tl_app.data.typical import bold_photos
+from tl_app.engine.device import has_int8_units, move
+from tl_app.engine.eightbit import in_eight_bits, suits
 from tl_app.engine.evaluate import forward_in_parts
 from tl_app.engine.fusing import folded, use_onednn
 from tl_app.engine.rounding import round_weights
@@ -28,7 +31,7 @@ from tl_app.engine.workers import Run, shared_out
 Way = Callable[[torch.dtype], Run]
 
 _CHECKED = 4  # photos that results and speeds are compared on
-_LONG_SECONDS = 0.1  # a call whose warming up is a small part of it
+_LONG_SECONDS = 0.05  # a call whose warming up is a small part of it
 _MANY_PARAMETERS = 30e6  # one photo takes about a tenth of a second on one core
 
 
@@ -39,7 +42,7 @@ class Source:
     Attributes:
         plain: A copy in eval mode, float32, channels last, on the device.
         folded: The same with BatchNorm folded; ``plain`` itself where it cannot be traced.
-        normalise: From uint8 photos to the network's input.
+        preprocessing: From photo to input.
         device: Where to compute.
         photos: uint8 (B, 3, S, S).
         expected: float32 (B, …), what ``plain`` makes of them.
@@ -48,11 +51,22 @@ class Source:
 
     plain: nn.Module
     folded: nn.Module
-    normalise: Callable[[Tensor, torch.dtype], Tensor]
+    preprocessing: Preprocessing
     device: torch.device
     photos: Tensor
     expected: Tensor
     key: str
+
+    @property
+    def normalise(self) -> Callable[[Tensor, torch.dtype], Tensor]:
+        """From uint8 photos to the network's input; holds none of the networks."""
+        preprocessing, device = self.preprocessing, self.device
+        return lambda images, dtype: preprocessing.normalise(images.to(device, non_blocking=True), dtype)
+
+    def as_it_was(self) -> Run:
+        """The network, computed as it is."""
+        plain, normalise = self.plain, self.normalise
+        return _on_cores(lambda images: plain(normalise(images, torch.float32)), plain, self.device)
 
     def error(self, run: Run) -> float:
         """Distance of the results from the expected ones, relative to their size; infinite for no numbers."""
@@ -83,14 +97,9 @@ def source_of(
     plain = copy.deepcopy(row).eval().requires_grad_(False).float()
     move(plain, device)
     photos = _noise(preprocessing.crop) if sample is None else sample[:_CHECKED]
-
-    def normalise(images: Tensor, dtype: torch.dtype) -> Tensor:
-        return preprocessing.normalise(images.to(device, non_blocking=True), dtype)
-
-    run = _on_cores(lambda images: plain(normalise(images, torch.float32)), plain, device)
-    expected = forward_in_parts(run, photos, device)
     key = f"{hashlib.sha256(repr(plain).encode()).hexdigest()[:16]} {tuple(photos.shape[1:])}"
-    return Source(plain, folded(plain), normalise, device, photos, expected, key)
+    source = Source(plain, folded(plain), preprocessing, device, photos, torch.empty(0), key)
+    return dataclasses.replace(source, expected=forward_in_parts(source.as_it_was(), photos, device))
 
 
 def ways(source: Source) -> list[Way]:
@@ -116,6 +125,24 @@ def ways(source: Source) -> list[Way]:
         return on_cores
 
     return [functools.partial(build, *base) for base in bases]
+
+
+def can_be_whole(source: Source) -> bool:
+    """Whether the network may be computed in 8-bit whole numbers, and whether that could be faster."""
+    return has_int8_units(source.device) and suits(source.folded)
+
+
+def whole(source: Source) -> Run | None:
+    """The network in 8-bit whole numbers; None where torch, or this network, cannot be."""
+    assert isinstance(source.folded, GraphModule)
+    try:
+        photos = bold_photos(source.preprocessing)
+        form = in_eight_bits(copy.deepcopy(source.folded), source.preprocessing, photos)
+        on_cores = _on_cores(form, source.plain, source.device)
+        once(on_cores, source.photos[:1])
+        return on_cores
+    except (RuntimeError, AttributeError, TypeError, OSError):
+        return None
 
 
 def first_right(
@@ -144,7 +171,12 @@ def _on_cores(run: Run, network: nn.Module, device: torch.device) -> Run:
 def seconds(run: Run, images: Tensor) -> float:
     """The quicker of two calls after one that warms up; of long calls, where that is a small part, of the first two."""
     first, second = once(run, images), once(run, images)
-    return min(first, second) if second > _LONG_SECONDS else min(second, once(run, images))
+    return min(first, second) if calls_of(second) == 2 else min(second, once(run, images))
+
+
+def calls_of(call_seconds: float) -> int:
+    """How many calls :func:`seconds` makes of such a length."""
+    return 2 if call_seconds > _LONG_SECONDS else 3
 
 
 def once(run: Run, images: Tensor) -> float:

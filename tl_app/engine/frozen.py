@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import torch
 import torchvision
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from tl_app.backbones.staged import StagedNetwork, split
 from tl_app.engine import openvino, speeds
@@ -25,6 +24,7 @@ from tl_app.engine.inference import Forward, compile_forward
 from tl_app.engine.inputs import Photos, Sampling
 
 _FORMAT = 1  # moves when views or activations are made in another way
+_FORMS = 2  # moves when there are other forms to choose from
 _SAMPLE = 8  # photos to measure on
 
 # Photos from which on OpenVINO is used where it is installed. Counted without views and epochs, so that the instant
@@ -36,6 +36,10 @@ _GONE = (
     "OpenVINO, which this run began with, is not installed any more: PyTorch computes its frozen stages from here on, "
     "the same but for rounding."
 )
+_NO_INT8 = (
+    "The 8-bit whole numbers that this run began with cannot be computed here: its frozen stages are computed in "
+    "another precision from here on, the same but for rounding."
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Form:
     """The fastest form of some frozen stages on this machine, and what it was seen to cost.
 
     Attributes:
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32``, ``bf16`` or ``int8``.
         engine: ``torch`` or ``openvino``.
         batch: Photos per forward pass.
         photo_seconds: Of the forward pass alone.
@@ -102,7 +106,7 @@ class Frozen:
             return dataclasses.replace(self.chosen, engine="torch", note=_GONE) if gone else self.chosen
         preprocessing = self.photos.store.preprocessing.to_dict()
         what = (
-            f"form {self.weights} {self.network.name} {self.cut} {self.precision} "
+            f"form {_FORMS} {self.weights} {self.network.name} {self.cut} {self.precision} "
             f"{_versioned(self._wished_engine)} {preprocessing}"
         )
         return Form(**speeds.remembered(what, self.device, lambda: dataclasses.asdict(self._measured())))
@@ -114,10 +118,14 @@ class Frozen:
 
     @functools.cached_property
     def forward(self) -> Forward:
-        """The compiled stages; where the engine of a stored form fails, :attr:`form` becomes that of the other one."""
+        """The compiled stages; where a stored form cannot be had any more, :attr:`form` becomes what there is."""
         forward = self._compiled(self.form.precision, self.form.engine)
-        if forward.engine != self.form.engine:
-            self.__dict__["form"] = dataclasses.replace(self.form, engine=forward.engine, note=forward.note)
+        engine, precision = forward.engine, precision_name(forward.precision)
+        if (engine, precision) != (self.form.engine, self.form.precision):
+            note = forward.note or _NO_INT8
+            self.__dict__["form"] = dataclasses.replace(
+                self.form, engine=engine, precision=precision, note=note
+            )
         return forward
 
     def _measured(self) -> Form:
@@ -189,6 +197,8 @@ class Frozen:
         size = self.photos.store.preprocessing.crop
 
         def count() -> float:
+            from torch.utils.flop_counter import FlopCounterMode  # imports triton, and is asked once
+
             prefix = copy.deepcopy(split(self.network, self.depth)[0]).to("meta").eval()
             with FlopCounterMode(display=False) as counter, torch.no_grad():
                 prefix(torch.zeros(1, 3, size, size, device="meta"))

@@ -6,30 +6,25 @@ precision choices or of speed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.node import Argument
-from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import stochastic_depth
 
-_Layer = TypeVar("_Layer", bound=nn.Module)
+from tl_app.engine.surgery import (
+    NO_ACTIVATION,
+    Activation,
+    activation_of,
+    drop,
+    finished,
+    layer_of,
+    lone_conv,
+    replace,
+)
 
 _ONLY_WHILE_TRAINING = (nn.Dropout, nn.Identity)
-
-# What oneDNN calls the activations that it can append to a convolution, and their numbers.
-_ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
-    nn.ReLU: ("relu", []),
-    nn.ReLU6: ("hardtanh", [0.0, 6.0]),
-    nn.Hardswish: ("hardswish", []),
-    nn.Hardsigmoid: ("hardsigmoid", []),
-    nn.SiLU: ("swish", []),
-    nn.Sigmoid: ("sigmoid", []),
-}
-_NO_ACTIVATION: tuple[str, list[float]] = ("none", [])
 
 
 def folded(module: nn.Module) -> nn.Module:
@@ -52,13 +47,13 @@ def fold_batchnorm(module: nn.Module) -> fx.GraphModule:
     traced = fx.GraphModule(module, fx.Tracer().trace(module))
     for node in list(traced.graph.nodes):
         if _only_while_training(traced, node):
-            _drop(node, node.args[0])
-        norm = _layer(traced, node, nn.BatchNorm2d)
-        conv = _lone_conv(traced, node.args[0]) if norm else None
+            drop(node, node.args[0])
+        norm = layer_of(traced, node, nn.BatchNorm2d)
+        conv = lone_conv(traced, node.args[0]) if norm else None
         if norm and conv:
-            _replace(traced, node.args[0], fuse_conv_bn_eval(conv, norm))
-            _drop(node, node.args[0])
-    return _finished(traced)
+            replace(traced, node.args[0], fuse_conv_bn_eval(conv, norm))
+            drop(node, node.args[0])
+    return finished(traced)
 
 
 def use_onednn(folded: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:
@@ -75,15 +70,15 @@ def use_onednn(folded: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:
         Exception: This build of torch, or this CPU, cannot do it.
     """
     for node in list(folded.graph.nodes):
-        conv = _layer(folded, node, nn.Conv2d)
+        conv = layer_of(folded, node, nn.Conv2d)
         if conv is None or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
             continue
-        user = next(iter(node.users)) if _lone_conv(folded, node) else None
-        activation = _activation(folded, user) if user else None
-        _replace(folded, node, OneDnnConv(conv, dtype, *(activation or _NO_ACTIVATION)))
+        user = next(iter(node.users)) if lone_conv(folded, node) else None
+        activation = activation_of(folded, user) if user else None
+        replace(folded, node, OneDnnConv(conv, dtype, activation or NO_ACTIVATION))
         if user and activation:
-            _drop(user, node)
-    return _finished(folded)
+            drop(user, node)
+    return finished(folded)
 
 
 class OneDnnConv(nn.Module):
@@ -95,20 +90,17 @@ class OneDnnConv(nn.Module):
     Args:
         conv: On the CPU, float32.
         dtype: What to compute in.
-        activation: What oneDNN calls it.
-        numbers: Of the activation.
+        activation: As oneDNN calls it.
     """
 
-    def __init__(
-        self, conv: nn.Conv2d, dtype: torch.dtype, activation: str, numbers: Sequence[float]
-    ) -> None:
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype, activation: Activation) -> None:
         super().__init__()
         assert not isinstance(conv.padding, str)
         # No parameters: what is packed has no strides, and a float32 bias is to stay float32 beside bf16 weights.
         self._weight, self._packed = conv.weight.detach().to(dtype), False
         self._bias = None if conv.bias is None else conv.bias.detach()
         self._geometry = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
-        self._activation = activation, numbers, ""
+        self._activation = *activation, ""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
@@ -123,48 +115,7 @@ class OneDnnConv(nn.Module):
         return result
 
 
-def _activation(traced: fx.GraphModule, node: fx.Node) -> tuple[str, list[float]] | None:
-    if node.target is functional.relu:
-        return _ACTIVATIONS[nn.ReLU]
-    layer = _layer(traced, node, nn.Module)
-    return _ACTIVATIONS.get(type(layer)) if layer else None
-
-
 def _only_while_training(traced: fx.GraphModule, node: fx.Node) -> bool:
-    return node.target is stochastic_depth or any(_layer(traced, node, kind) for kind in _ONLY_WHILE_TRAINING)
-
-
-def _layer(traced: fx.GraphModule, node: fx.Node, kind: type[_Layer]) -> _Layer | None:
-    """The layer that a step calls, if it is of exactly that kind or a kind of it."""
-    if node.op != "call_module":
-        return None
-    layer = traced.get_submodule(cast(str, node.target))
-    return layer if isinstance(layer, kind) else None
-
-
-def _lone_conv(traced: fx.GraphModule, node: Argument) -> nn.Conv2d | None:
-    """The convolution of a step whose result goes to a single other step."""
-    if not isinstance(node, fx.Node) or len(node.users) != 1:
-        return None
-    return _layer(traced, node, nn.Conv2d)
-
-
-def _replace(traced: fx.GraphModule, node: Argument, layer: nn.Module) -> None:
-    """Lets this step alone call ``layer``; others that call the same layer go on doing so."""
-    assert isinstance(node, fx.Node)
-    name = f"fused_{node.name}"
-    traced.add_submodule(name, layer)
-    node.target = name
-
-
-def _drop(node: fx.Node, instead: Argument) -> None:
-    assert isinstance(instead, fx.Node)
-    node.replace_all_uses_with(instead)
-    node.graph.erase_node(node)
-
-
-def _finished(traced: fx.GraphModule) -> fx.GraphModule:
-    traced.delete_all_unused_submodules()
-    traced.graph.lint()
-    traced.recompile()
-    return traced
+    return node.target is stochastic_depth or any(
+        layer_of(traced, node, kind) for kind in _ONLY_WHILE_TRAINING
+    )

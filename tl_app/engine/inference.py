@@ -14,9 +14,20 @@ from torch import Tensor, nn
 
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import openvino, speeds
-from tl_app.engine.device import has_bf16_units, precision_name, resolve_precision
+from tl_app.engine.device import has_amx, has_bf16_units, precision_name, resolve_precision
 from tl_app.engine.evaluate import forward_in_parts
-from tl_app.engine.forms import Source, Way, first_right, once, seconds, source_of, ways
+from tl_app.engine.forms import (
+    Source,
+    Way,
+    calls_of,
+    can_be_whole,
+    first_right,
+    once,
+    seconds,
+    source_of,
+    ways,
+    whole,
+)
 from tl_app.engine.workers import Run, SharedOut, shared_out
 from tl_app.errors import UsageError
 from tl_app.memory import keep_memory
@@ -33,14 +44,16 @@ _LARGEST_ERROR = 1e-3
 # pretrained MobileNetV2. Logistic regressions on those (six strengths and scalings) gave all 153 validation photos of
 # ants and bees the class that float32 gave, and 497 to 500 of 500 cross-validated ones of 20 Caltech-101 classes, with
 # -0.2 to +0.4 points of accuracy. Rounded plainly, 8 to 9 % off, it was 151 to 153 and 495 to 498, -0.7 to 0 points.
-_LARGEST_BF16_ERROR = 0.05
-_WORTH_IT = 0.9  # bf16 must take less than this share of float32's time
-_ROUNDS = 3  # of measuring both, while there is time
+_LARGEST_ROUNDING_ERROR = 0.05
+_WORTH_IT = 0.9  # rounded numbers must take less than this share of the others' time
+# Of measuring both, while there is time and they are within a quarter of what decides.
+_ROUNDS, _CLEARLY = 3, 1.25
 # Photos that both see: of four, MobileNetV3-small's 1.4 is half lost in what a call costs anyway; ResNet-18, of which
 # 32 would take half a second in each turn, shows its 2 with four.
 _COMPARED, _ENOUGH_SECONDS = 32, 0.02
-_BATCHES = (32, 64, 8)  # in the order in which they are tried, while there is time
-_PROBE_SECONDS = 1.2
+_BATCHES = (8, 32, 64)  # in the order in which they are tried, while there is time
+_OF_OPENVINO = 32  # which it cuts up by itself
+_PROBE_SECONDS, _BATCH_SECONDS = 1.2, 0.4
 
 
 class Forward:
@@ -51,7 +64,8 @@ class Forward:
     Attributes:
         device: Where it computes, and where its results are.
         precision: What it computes in.
-        engine: ``torch``, whose results come in ``precision``, or ``openvino``, whose results are float32.
+        engine: ``torch``, whose results come in ``precision``, or ``openvino``, whose results are float32, as are those
+            of whole numbers.
         note: Why it is not what was asked or hoped for; empty when it is.
     """
 
@@ -102,8 +116,8 @@ class Forward:
 
     def _fastest_batch(self, sample: Tensor) -> tuple[int, float]:
         start, size, best = time.perf_counter(), 0, seconds(self, sample[:1])
-        for tried in _BATCHES[:1] if self.engine == "openvino" else _BATCHES:  # which cuts them up by itself
-            if time.perf_counter() - start + 3 * tried * best > _PROBE_SECONDS:  # each is run three times
+        for tried in (_OF_OPENVINO,) if self.engine == "openvino" else _BATCHES:
+            if time.perf_counter() - start + calls_of(tried * best) * tried * best > _BATCH_SECONDS:
                 continue
             each = seconds(self, sample.repeat(-(-tried // len(sample)), 1, 1, 1)[:tried]) / tried
             if not size or each < 0.98 * best:
@@ -127,9 +141,10 @@ def compile_forward(
         module: For instance the prefix from :func:`tl_app.backbones.staged.split`; it is copied, not changed.
         preprocessing: Its normalisation becomes part of the result.
         device: Where to compute.
-        precision: ``fp32``, ``bf16``, or ``auto``: bf16 where the device has units for it, is faster with it, and the
-            results on ``sample`` stay within 5 %.
-        engine: ``torch``, ``openvino``, or ``auto``: OpenVINO where it is installed and has enough to do.
+        precision: ``fp32``, ``bf16``, ``int8`` where that is possible, or ``auto``: what is fastest on this device, and
+            whose results on ``sample`` stay within 5 %.
+        engine: ``torch``, ``openvino``, or ``auto``: OpenVINO where it is installed and has enough to do; 8-bit whole
+            numbers, for which its own are not needed, are torch's.
         sample: A few typical photos, uint8 (B, 3, S, S), that forms are compared on; noise when left out.
         images: How many will be computed, as far as is known.
 
@@ -139,10 +154,15 @@ def compile_forward(
     """
     if engine not in ENGINES:
         raise UsageError(f"engine is '{engine}'.", f"Allowed: {', '.join(ENGINES)}.")
-    if precision != "auto":
+    if precision not in ("auto", "int8"):
         resolve_precision(precision, device)
     keep_memory()
     source = source_of(module, preprocessing, device, sample)
+    if precision in ("auto", "int8"):
+        forward = _in_whole_numbers(source, asked=precision == "int8")
+        if forward is not None:
+            return forward
+        precision = "auto"
     note = ""
     if engine == "openvino" or (engine == "auto" and _openvino_pays(device, images)):
         try:
@@ -152,6 +172,37 @@ def compile_forward(
     forward = _with_torch(source, precision)
     forward.note = " ".join(filter(None, (note, forward.note)))
     return forward
+
+
+def _in_whole_numbers(source: Source, *, asked: bool) -> Forward | None:
+    """The network in 8 bits; None where it cannot be, or was not asked for and is not faster or not good enough."""
+    if not can_be_whole(source):
+        return None
+    made: list[Run | None] = []
+
+    def is_faster() -> bool:
+        made.append(whole(source))
+        return made[0] is not None and _beats_bf16(made[0], source)
+
+    if not asked and not speeds.remembered(f"int8 is faster: {source.key}", source.device, is_faster):
+        return None
+    run = made[0] if made else whole(source)
+    error = math.inf if run is None else source.error(run)
+    if run is None or (error > _LARGEST_ROUNDING_ERROR and not asked):
+        return None
+    note = (
+        "The frozen stages run in 8-bit whole numbers, the fastest on this processor; that moves their output by "
+        f"{error:.1%}. Precision bf16 or fp32 is closer."
+    )
+    return Forward(run, source.device, torch.int8, note=note, key=source.key)
+
+
+def _beats_bf16(run: Run, source: Source) -> bool:
+    """Whether whole numbers are faster than bf16, which without AMX takes half of float32's time at least."""
+    if not has_amx():
+        return _is_faster(run, source.as_it_was(), source.photos, _WORTH_IT / 2)
+    found = first_right(source, ways(source), torch.bfloat16, math.inf)
+    return found is None or _is_faster(run, found[0], source.photos)
 
 
 def _openvino_pays(device: torch.device, images: int | None) -> bool:
@@ -172,7 +223,7 @@ def _with_openvino(source: Source, preprocessing: Preprocessing, precision: str)
     alone = openvino.OpenVinoNetwork(form, preprocessing, source.photos.shape[-1], dtype)
     network = shared_out(alone, lone_on_all_cores=False)
     error = source.error(network)
-    if error > (_LARGEST_ERROR if dtype == torch.float32 else _LARGEST_BF16_ERROR):
+    if error > (_LARGEST_ERROR if dtype == torch.float32 else _LARGEST_ROUNDING_ERROR):
         raise ValueError(f"its results are off by {error:.1%}")
     return Forward(network, source.device, dtype, "openvino", key=source.key)
 
@@ -195,34 +246,48 @@ def _faster(source: Source, way: Way, exact: Run) -> Forward:
     in_float32 = Forward(exact, source.device, torch.float32, key=source.key)
     if not has_bf16_units(source.device):
         return in_float32
-    found = first_right(source, [way], torch.bfloat16, _LARGEST_BF16_ERROR)
+    found = first_right(source, [way], torch.bfloat16, _LARGEST_ROUNDING_ERROR)
     if found is None:
         in_float32.note = (
-            f"Computed in float32: bf16 is not within {_LARGEST_BF16_ERROR:.0%} for this network."
+            f"Computed in float32: bf16 is not within {_LARGEST_ROUNDING_ERROR:.0%} for this network."
         )
         return in_float32
     short, question = found[0], f"bf16 is faster: {source.key}"
     # Cards with bf16 units are faster with it, always.
     if source.device.type == "cpu" and not speeds.remembered(
-        question, source.device, lambda: _is_faster(short, exact, source.photos)
+        question, source.device, lambda: _is_faster(short, exact, _enough_of(short, source.photos))
     ):
         return in_float32
     return Forward(short, source.device, torch.bfloat16, key=source.key)
 
 
-def _is_faster(short: Run, exact: Run, photos: Tensor) -> bool:
-    """Takes turns, so that other work on this machine slows both down; the first turn warms them up."""
+def _enough_of(short: Run, photos: Tensor) -> Tensor:
+    """As many photos as a call is compared on."""
     once(short, photos)
     quick = once(short, photos) < _ENOUGH_SECONDS
-    start, many = (
-        time.perf_counter(),
-        photos.repeat(-(-_COMPARED // len(photos)), 1, 1, 1) if quick else photos,
-    )
-    both = [(once(short, many), once(exact, many))]
-    while len(both) <= _ROUNDS and (len(both) < 2 or time.perf_counter() - start < _PROBE_SECONDS):
-        both.append((once(short, many), once(exact, many)))
-    del both[0]
-    return min(each for each, _ in both) < _WORTH_IT * min(each for _, each in both)
+    return photos.repeat(-(-_COMPARED // len(photos)), 1, 1, 1) if quick else photos
+
+
+def _is_faster(short: Run, exact: Run, photos: Tensor, worth_it: float = _WORTH_IT) -> bool:
+    """Takes turns, so that other work on this machine slows both down; the first turn warms them up.
+
+    Args:
+        short: What is faster if it takes less than ``worth_it`` of the time.
+        exact: What it is compared with.
+        photos: That both are given.
+        worth_it: As a share.
+    """
+    once(short, photos)
+    once(exact, photos)
+    start, both = time.perf_counter(), [(math.inf, math.inf)]
+    for turn in range(_ROUNDS):
+        if turn and time.perf_counter() - start > _PROBE_SECONDS:
+            break
+        both.append((once(short, photos), once(exact, photos)))
+        share = min(each for each, _ in both) / min(each for _, each in both)
+        if not worth_it / _CLEARLY < share < worth_it * _CLEARLY:
+            break
+    return share < worth_it
 
 
 def _reason(error: Exception) -> str:
