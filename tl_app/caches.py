@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SPEEDS = (
     "speeds"  # measured on this machine: a few kB, which go when the user clears them, and never for room
 )
-KINDS = ("boundary", "decoded", SPEEDS, "thumbnails", "zips")
+KINDS = ("boundary", "decoded", "scans", SPEEDS, "thumbnails", "zips")
 
 _DEFAULT_BYTES = 20 << 30
 _DEFAULT_SHARE = 4  # at most a quarter of what is free on the disk or the cache's already
@@ -119,6 +119,11 @@ class Hold:
                 self._mark.unlink(missing_ok=True)
 
 
+def place(kind: str, key: str) -> Path:
+    """Where an entry is, or would be; nothing is made."""
+    return resources.cache_dir() / kind / key
+
+
 def folder(kind: str, key: str) -> Path:
     """The folder of one entry, made if need be; it counts as used now.
 
@@ -129,7 +134,7 @@ def folder(kind: str, key: str) -> Path:
     Raises:
         OSError: The cache cannot be written.
     """
-    path = resources.cache_dir() / kind / key
+    path = place(kind, key)
     with _locked():  # or it may be removed between the two calls
         path.mkdir(parents=True, exist_ok=True)
         os.utime(path)

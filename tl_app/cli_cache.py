@@ -22,7 +22,9 @@ def info(json: Json = False) -> None:
 
 @app.command("clear")
 def clear(
-    kind: Annotated[str, typer.Argument(help="decoded, boundary, zips, thumbnails, speeds or all.")] = "all",
+    kind: Annotated[
+        str, typer.Argument(help="decoded, boundary, zips, thumbnails, scans, speeds or all.")
+    ] = "all",
     json: Json = False,
 ) -> None:
     """Remove what can be made again; runs and photos stay, and so does what is in use."""

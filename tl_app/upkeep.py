@@ -10,7 +10,7 @@ from tl_app.presets import Preset
 
 
 def cache_info() -> CacheInfo:
-    """What is kept on disk to be fast: decoded photos, activations, unpacked zips, thumbnails, speeds."""
+    """What is kept on disk to be fast: decoded photos, activations, unpacked zips, thumbnails, scans, speeds."""
     return caches.info()
 
 
@@ -18,7 +18,8 @@ def clear_cache(kind: str | None = None) -> Cleared:
     """Removes what can be made again; runs and photos are never touched, and what is in use stays.
 
     Args:
-        kind: ``decoded``, ``boundary``, ``zips``, ``thumbnails`` or ``speeds`` (of this machine); None for all.
+        kind: ``decoded``, ``boundary``, ``zips``, ``thumbnails``, ``scans`` or ``speeds`` (of this machine); None for
+            all.
 
     Raises:
         UsageError: There is no such kind.

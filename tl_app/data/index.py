@@ -1,7 +1,7 @@
 """From what the user named to the dataset index: which photos there are, and which can be used for what.
 
-Looks at every file once, in parallel, and decodes none of them. One bad file never stops a scan: it is left
-out with its reason. Knows nothing of networks or training.
+Reads every file once, in parallel, and decodes none of them; what has not changed since an earlier scan is not
+even read. One bad file never stops a scan: it is left out with its reason. Knows nothing of networks or training.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tl_app.data.layout import LAYOUTS, Entry, list_entries
 from tl_app.data.manifest import SPLITS, DatasetIndex, Photo, classes_of, content_hash
 from tl_app.data.names import printable
 from tl_app.data.roots import Roots, lies_in
+from tl_app.data.seen import Facts, Seen
 from tl_app.data.sources import located, open_source
 from tl_app.data.splits import stratified
 from tl_app.errors import DataError, Interrupted, PhotoError
@@ -128,15 +129,15 @@ def _looked_at(
     roots: Roots,
 ) -> list[_Row]:
     rows: list[_Row] = []
+    seen = Seen(root)
     batches = [entries[start : start + _BATCH] for start in range(0, len(entries), _BATCH)]
     report(0, len(entries))
     # Hashing and reading release the interpreter's lock, so threads do help.
-    pool = ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1)), thread_name_prefix="scan")
+    pool, done = ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1)), thread_name_prefix="scan"), 0
     try:
-        done = 0
         for batch, found in zip(
             batches,
-            pool.map(lambda batch: [_look_at(root, entry, roots) for entry in batch], batches),
+            pool.map(lambda batch: [_look_at(root, entry, seen, roots) for entry in batch], batches),
             strict=True,
         ):
             done += len(batch)
@@ -145,10 +146,11 @@ def _looked_at(
             stop_if()
     finally:
         pool.shutdown(cancel_futures=True)
+        seen.save(complete=done == len(entries))  # one that was stopped goes on where it was
     return rows
 
 
-def _look_at(root: Path, entry: Entry, roots: Roots = None) -> _Row | None:
+def _look_at(root: Path, entry: Entry, seen: Seen, roots: Roots = None) -> _Row | None:
     """What is known of one file without decoding it; nothing for a stray file that is no photo."""
     photo = Photo(entry.path, entry.label, "" if entry.issue else entry.split, 0, 0, 0, "", entry.issue)
     if entry.issue and not entry.stray:  # a folder with nothing in it, as far as one can see
@@ -157,12 +159,18 @@ def _look_at(root: Path, entry: Entry, roots: Roots = None) -> _Row | None:
     if not lies_in(root / entry.path, roots):
         photo = dataclasses.replace(photo, split="", issue=_LEADS_OUT)
         return _Row(photo, entry, photo_like) if photo_like or not entry.stray else None
+    known = seen.facts(entry.path)
+    if known is not None:
+        return _Row(dataclasses.replace(photo, **known._asdict()), entry, photo_like=True)
     try:
         with open_regular(root / entry.path) as file:
-            photo = dataclasses.replace(photo, file_bytes=os.fstat(file.fileno()).st_size)
+            found = os.fstat(file.fileno())
+            photo = dataclasses.replace(photo, file_bytes=found.st_size)
             width, height = read_size(file)
             photo_like = True
-            photo = dataclasses.replace(photo, width=width, height=height, content_hash=content_hash(file))
+            facts = Facts(found.st_size, width, height, content_hash(file))
+            seen.note(entry.path, found, facts)
+            photo = dataclasses.replace(photo, **facts._asdict())
     except PhotoError as error:
         if not entry.issue:
             photo = dataclasses.replace(photo, split="", issue=str(error))

@@ -21,6 +21,7 @@ from tl_app.ui.toasts import toasts
 _KINDS = {
     "boundary": "Activations of frozen stages",
     "decoded": "Decoded photos",
+    "scans": "What is known of photo folders",
     "speeds": "Speeds measured here",
     "thumbnails": "Thumbnails",
     "zips": "Unpacked zips",
