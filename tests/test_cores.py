@@ -49,11 +49,11 @@ def test_a_thread_that_takes_one_core_says_how_many_it_had() -> None:
 
 @pytest.mark.usefixtures("two_cores")
 def test_photos_are_loaded_by_threads_of_one_core() -> None:
-    from tl_app.engine.batches import assembled
+    from tl_app.engine.views import assembled, stacked
 
     def load(number: int) -> torch.Tensor:
         return torch.tensor([number, torch.get_num_threads()])
 
-    batches = list(assembled([[1, 2], [3]], load))
+    batches = list(assembled([[1, 2], [3]], load, stacked))
     assert [rows.tolist() for _, rows in batches] == [[[1, 1], [2, 1]], [[3, 1]]]
     assert torch.get_num_threads() == 2

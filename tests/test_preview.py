@@ -9,9 +9,10 @@ import torch
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, scan
 from tl_app.data.store import PhotoStore
-from tl_app.engine.batches import Item, train_batches
+from tl_app.engine.batches import train_batches
 from tl_app.engine.labels import augmentation_of
 from tl_app.engine.setup import resolve
+from tl_app.engine.views import Item
 from tl_app.errors import UsageError
 from tl_app.preview import preview
 

@@ -17,9 +17,9 @@ from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, Photo
 from tl_app.data.mixing import mixed
 from tl_app.data.store import PhotoStore
-from tl_app.engine.batches import Item, load_view, stacked
 from tl_app.engine.labels import augmentation_of
 from tl_app.engine.setup import preprocessing_of
+from tl_app.engine.views import Item, load_view, stacked
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812
 
 from tl_app.backbones.staged import GENERATOR_LOCK
 from tl_app.choices import AUGMENTATIONS
-from tl_app.data import augment, policies
-from tl_app.data.augment import Augmentation
+from tl_app.data import alone, augment, colours, policies
+from tl_app.data.augment import Augmentation, View
+from tl_app.data.colours import Colours
 from tl_app.data.opencv import opencv
-from tl_app.data.pixels import from_rows, to_channels_last, to_rows
+from tl_app.data.pixels import from_rows, middle, to_channels_last, to_rows
 from tl_app.data.store import Preprocessing
 from tl_app.errors import UsageError
 
@@ -24,23 +25,30 @@ PHOTO = torch.randint(0, 256, (3, 64, 86), dtype=torch.uint8, generator=torch.Ge
 
 def _view(level: str, seed: int, photo: Tensor = PHOTO, size: int = 56, **choices: Any) -> Tensor:
     how = Augmentation(level, **choices)
-    return augment.apply(photo, how=how, size=size, rng=np.random.default_rng(seed))
+    if level == "none":
+        return middle(photo, size)
+    view = augment.drawn(*photo.shape[-2:], how=how, size=size, rng=np.random.default_rng(seed))
+    return alone.made(photo, view, size)
 
 
-def _as_before_there_were_choices(level: str, seed: int) -> Tensor:
+def _as_before_there_were_choices(level: str, seed: int) -> View:
     """Crop, flip, colours and, for strong, one more operation: nothing else, and each draw in this order."""
     rng, strong = np.random.default_rng(seed), level == "strong"
-    rows = to_rows(augment._random_crop(PHOTO, 0.2 if strong else 0.5, 56, rng))
-    if rng.random() < 0.5:
-        rows = opencv().flip(rows, 1)
-    rows = augment._recolour(rows, 0.4 if strong else 0.2, rng, turn_hue=strong and rng.random() < 0.5)
-    return from_rows(augment._distort(rows, rng) if strong else rows)
+    box = augment.crop_box(64, 86, 0.2 if strong else 0.5, rng)
+    sideways = rng.random() < 0.5
+    turns, amount = strong and rng.random() < 0.5, 0.4 if strong else 0.2
+    factors = rng.uniform(1 - amount, 1 + amount, size=3).tolist()
+    changed = Colours(*factors, float(rng.uniform(-0.3, 0.3)) if turns else 0.0)
+    return View(
+        box, sideways, colours=changed, operations=tuple(augment._distortions(56, rng)) if strong else ()
+    )
 
 
 @pytest.mark.parametrize("level", ["light", "strong"])
-def test_choices_left_alone_change_no_bit(level: str) -> None:
+def test_choices_left_alone_change_no_draw(level: str) -> None:
     for seed in range(30):
-        assert torch.equal(_view(level, seed), _as_before_there_were_choices(level, seed))
+        view = augment.drawn(64, 86, how=Augmentation(level), size=56, rng=np.random.default_rng(seed))
+        assert view == _as_before_there_were_choices(level, seed)
     assert Augmentation(level).text == level, "activations kept by earlier runs are found again"
 
 
@@ -109,7 +117,7 @@ def test_the_policies_are_torchvisions(name: str, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(policy, "_apply_image_or_video_transform", noted)
     for seed in range(150):
-        policies.apply(PHOTO, name, np.random.default_rng(seed))
+        _view(name, seed)
     assert {operation for operation, _ in used} == set(policy._AUGMENTATION_SPACE)
     assert len(used) == 150 * (2 if name == "randaugment" else 1)
     theirs = []
@@ -119,7 +127,7 @@ def test_the_policies_are_torchvisions(name: str, monkeypatch: pytest.MonkeyPatc
     with GENERATOR_LOCK:
         torch.manual_seed(0)
         for _ in range(6000):
-            policy(PHOTO)
+            policy(PHOTO[:, :56, :56])  # as large as the views above
     assert set(used) <= set(theirs) | {(o, -s) for o, s in theirs}, "strengths are those of torchvision"
 
 
@@ -216,11 +224,11 @@ def _transformed(image: Tensor, matrix: np.ndarray) -> Tensor:
 
 def test_turning_the_hue_keeps_greys_and_brightness() -> None:
     grey = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
-    assert (_transformed(grey, augment.hue_matrix(0.3)).int() - grey.int()).abs().max() <= 1
+    assert (_transformed(grey, colours.hue_matrix(0.3)).int() - grey.int()).abs().max() <= 1
     red = torch.tensor([150, 60, 60], dtype=torch.uint8).view(3, 1, 1)
     luma = torch.tensor([0.299, 0.587, 0.114])
     for radians in (-0.3, 0.3):
-        turned = _transformed(red, augment.hue_matrix(radians))
+        turned = _transformed(red, colours.hue_matrix(radians))
         assert (turned.int() - red.int()).abs().max() > 10
         assert abs(float(luma @ turned.float().flatten()) - float(luma @ red.float().flatten())) < 1.5
 
@@ -232,7 +240,7 @@ def test_colours_in_one_go_are_as_one_after_the_other(factors: tuple[float, floa
     expected = F.adjust_saturation(
         F.adjust_contrast(F.adjust_brightness(mild, brightness), contrast), saturation
     )
-    ours = _transformed(mild, augment.colour_matrix(augment.mean_grey(to_rows(mild)), *factors))
+    ours = _transformed(mild, colours.colour_matrix(alone.mean_grey(to_rows(mild)), *factors))
     difference = (ours.int() - expected.int()).float()
     # torchvision rounds down after each of the three.
     assert difference.abs().max() <= 3 and -0.2 < difference.mean() < 1.6
@@ -243,17 +251,17 @@ def test_operations_are_torchvisions() -> None:
     rows = to_rows(mild)
     blurred = opencv().GaussianBlur(rows, (5, 5), 1.2)
     for ours, theirs, tolerance in (
-        (augment._sharpen(rows, 2.2), F.adjust_sharpness(mild, 2.2), 2),
-        (augment._sharpen(rows, 0.3), F.adjust_sharpness(mild, 0.3), 2),
-        (augment._spread_values(rows), F.autocontrast(mild), 1),
+        (alone._sharpen(rows, 2.2), F.adjust_sharpness(mild, 2.2), 2),
+        (alone._sharpen(rows, 0.3), F.adjust_sharpness(mild, 0.3), 2),
+        (alone._spread_values(rows), F.autocontrast(mild), 1),
         (blurred, F.gaussian_blur(mild, [5, 5], [1.2, 1.2]), 1),
     ):
         assert (from_rows(ours).int() - theirs.int()).abs().max() <= tolerance
-    tilted = from_rows(augment._tilt(rows, 9.0))
+    tilted = from_rows(alone._tilt(rows, 9.0))
     rotated = F.rotate(mild, 9.0, interpolation=F.InterpolationMode.BILINEAR, fill=[124, 116, 104])
     assert (tilted.int() - rotated.int()).abs().float().mean() < 1.5
     plain = np.full((8, 8, 3), 7, np.uint8)
-    assert np.array_equal(augment._spread_values(plain), plain)
+    assert np.array_equal(alone._spread_values(plain), plain)
 
 
 def test_crops_are_antialiased() -> None:

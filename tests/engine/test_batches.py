@@ -8,7 +8,8 @@ import torch
 
 from tl_app.data.augment import PLAIN, Augmentation
 from tl_app.data.store import PhotoStore, Preprocessing
-from tl_app.engine.batches import Item, cut, epoch_order, eval_batches, train_batches, view_of
+from tl_app.engine.batches import cut, epoch_order, eval_batches, train_batches, view_of
+from tl_app.engine.views import Item
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tl_app.data.augment import PLAIN, Augmentation
 from tl_app.data.index import scan
 from tl_app.data.store import PhotoStore, Preprocessing
 from tl_app.engine import epoch, inputs
-from tl_app.engine.batches import Item, load_view
+from tl_app.engine.views import Item, load_view
 from tl_app.events import Event, Finished, Notice, PhaseStarted, StepDone
 
 GROWING: dict[str, Any] = {"resize_from": 32, "image_size": 96, "epochs": 3}

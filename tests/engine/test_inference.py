@@ -393,3 +393,67 @@ def test_bf16_is_beaten_where_float32_is_beaten_by_more_than_half(
     monkeypatch.setattr(inference, "has_amx", lambda: True)
     inference._beats_bf16(run, source)
     assert asked == [0.45, 0.9]
+
+
+@pytest.fixture
+def compiles(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The CPU as if it were a card that networks are compiled for, at no cost; the shapes that the graphs are given."""
+    shapes: list[tuple[int, ...]] = []
+
+    def recorded(form: nn.Module) -> Callable[[Tensor], Tensor]:
+        buffer: list[Tensor] = []
+
+        def graphs(images: Tensor) -> Tensor:
+            shapes.append(tuple(images.shape))
+            result = form(images)
+            if not buffer:
+                buffer.append(result.clone())
+            return buffer[0].copy_(result)  # as CUDA graphs do: the same memory each time
+
+        return graphs
+
+    monkeypatch.setattr(forms, "_recorded", recorded)
+    monkeypatch.setattr(inference, "_COMPILES", ("cpu",))
+    monkeypatch.setattr(inference, "_BATCHES", (4,))
+    monkeypatch.setattr(inference, "_COMPILE_SECONDS", 0.001)
+    return shapes
+
+
+@torch.no_grad()
+def test_a_compiled_network_gives_the_same_in_batches_of_one_size(
+    network: StagedNetwork, photos: Tensor, compiles: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "_is_faster", lambda *_: True)
+    expected = network(PREPROCESSING.normalise(photos))
+    for precision, limit in (("fp32", 1e-5), ("bf16", 0.03)):
+        compiles.clear()
+        forward = compiled(network, precision=precision, images=10**6)
+        many = torch.cat([photos, photos])  # 4, 4 and 2 of 10
+        assert error(forward(many), torch.cat([expected, expected])) < limit
+        assert set(compiles) == {(4, 3, 64, 64)}
+
+
+def test_compiling_has_to_pay(
+    network: StagedNetwork, photos: Tensor, compiles: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "_is_faster", lambda *_: True)
+    compiled(network, precision="fp32", images=1)
+    compiled(network, precision="fp32")
+    assert not compiles, "too little to do, or nobody knows how much"
+    monkeypatch.setattr(inference, "_is_faster", lambda *_: False)
+    forward = compiled(network, precision="fp32", images=10**6)
+    compiles.clear()
+    forward(photos)
+    assert not compiles, "tried, and no faster"
+
+
+def test_a_network_that_cannot_be_compiled_is_used_as_it_is(
+    network: StagedNetwork, photos: Tensor, compiles: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(form: nn.Module) -> Callable[[Tensor], Tensor]:
+        raise RuntimeError("No working C compiler was found.\nTried gcc.")
+
+    monkeypatch.setattr(forms, "_recorded", broken)
+    forward = compiled(network, precision="fp32", images=10**6)
+    assert forward.note == "The network is not compiled: No working C compiler was found."
+    assert forward(photos).shape == (5, 3)

@@ -24,7 +24,8 @@ from safetensors.torch import save
 from tl_app.analysis.labelled import Labelled, labelled, open_photos
 from tl_app.data.index import relocate
 from tl_app.data.store import PhotoStore
-from tl_app.engine.batches import Item, eval_batches
+from tl_app.engine.batches import eval_batches
+from tl_app.engine.views import Item
 from tl_app.errors import DataError
 from tl_app.files import write_atomically
 from tl_app.predictor import Predictor, load_run, model_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tl_app.data.index import DatasetIndex, Photo, relocate, scan
 from tl_app.data.store import PhotoStore, Preprocessing
-from tl_app.engine.batches import Item
+from tl_app.engine.views import Item
 from tl_app.errors import DataError, UsageError
 from tl_app.runs import RunInfo
 

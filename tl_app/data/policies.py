@@ -17,38 +17,52 @@ NAMES = ("trivial", "randaugment")
 _FILL = [124, 116, 104]  # the mean colour of ImageNet
 
 
-def apply(image: Tensor, name: str, rng: np.random.Generator) -> Tensor:
+def drawn(name: str, size: int, rng: np.random.Generator) -> list[tuple[str, float]]:
     """One operation of random strength (``trivial``), or two of strength 9 of 31 (``randaugment``).
 
     Source: Müller and Hutter 2021, "TrivialAugment"; Cubuk et al. 2020, "RandAugment"; the numbers are torchvision's.
 
     Args:
-        image: uint8, (3, h, w).
         name: One of :data:`NAMES`.
+        size: Side of the picture, in pixels.
         rng: Where chance comes from.
 
     Returns:
-        uint8, (3, h, w), any strides.
+        torchvision's name and the strength of each.
     """
     policy = _policy(name)
-    for _ in range(getattr(policy, "num_ops", 1)):
-        image = _changed(image, policy, rng)
-    return image
+    return [_drawn(policy, size, rng) for _ in range(getattr(policy, "num_ops", 1))]
 
 
-def _changed(image: Tensor, policy: Any, rng: np.random.Generator) -> Tensor:
+def _drawn(policy: Any, size: int, rng: np.random.Generator) -> tuple[str, float]:
     operations, bins = list(policy._AUGMENTATION_SPACE.items()), policy.num_magnitude_bins
-    name, (strengths_of, signed) = operations[int(rng.integers(len(operations)))]
-    strengths = strengths_of(bins, image.shape[-2], image.shape[-1])
+    operation, (strengths_of, signed) = operations[int(rng.integers(len(operations)))]
+    strengths = strengths_of(bins, size, size)
     strength = 0.0
     if strengths is not None:
         strength = float(strengths[int(getattr(policy, "magnitude", rng.integers(bins)))])
         if signed and rng.random() < 0.5:
             strength = -strength
-    changed: Tensor = policy._apply_image_or_video_transform(
-        image, name, strength, interpolation=policy.interpolation, fill=policy._fill
+    return operation, strength
+
+
+def changed(image: Tensor, name: str, operation: str, strength: float) -> Tensor:
+    """A picture after one operation.
+
+    Args:
+        image: uint8, (3, h, w).
+        name: One of :data:`NAMES`.
+        operation: As :func:`drawn` names it.
+        strength: Likewise.
+
+    Returns:
+        uint8, (3, h, w), any strides.
+    """
+    policy = _policy(name)
+    result: Tensor = policy._apply_image_or_video_transform(
+        image, operation, strength, interpolation=policy.interpolation, fill=policy._fill
     )
-    return changed
+    return result
 
 
 @functools.cache

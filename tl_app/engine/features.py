@@ -19,13 +19,13 @@ from tl_app.data.augment import PLAIN
 from tl_app.data.index import DatasetIndex
 from tl_app.engine import setup
 from tl_app.engine.background import Report, with_progress
-from tl_app.engine.batches import Item
 from tl_app.engine.boundary import BoundaryStore
 from tl_app.engine.device import move, resolve_device
 from tl_app.engine.filling import Stores, fill
 from tl_app.engine.frozen import Frozen
 from tl_app.engine.inputs import Sampling
 from tl_app.engine.source import source_of
+from tl_app.engine.views import Item
 from tl_app.events import Event
 from tl_app.memory import keep_memory
 from tl_app.transfer.heads import LINEAR, plainest

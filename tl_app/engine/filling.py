@@ -13,9 +13,10 @@ from torch import Tensor
 
 from tl_app import caches, resources
 from tl_app.engine.background import Report
-from tl_app.engine.batches import Item, assembled, chunks, stacked
+from tl_app.engine.batches import chunks
 from tl_app.engine.boundary import BoundaryStore
 from tl_app.engine.frozen import Frozen
+from tl_app.engine.views import Item, stacked
 from tl_app.engine.workers import on_each_core
 from tl_app.errors import Interrupted
 
@@ -173,7 +174,7 @@ def _computed(frozen: Frozen, batches: Iterator[_Views]) -> Iterator[tuple[_View
 
     cores = _cores(frozen)
     if cores == 1:
-        for batch, images in assembled(batches, load):
+        for batch, images in frozen.views(batches):
             yield batch, frozen.rows(images)
         return
 

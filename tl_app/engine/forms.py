@@ -110,7 +110,7 @@ def ways(source: Source) -> list[Way]:
         bases.insert(0, (source.folded, True))
 
     def build(base: nn.Module, fuse: bool, dtype: torch.dtype) -> Run:
-        form = source.rounded(base) if dtype == torch.bfloat16 else copy.deepcopy(base)
+        form = _converted(source, base, dtype)
         if fuse and isinstance(form, GraphModule):
             form = use_onednn(form, dtype)
         form.to(dtype)
@@ -143,6 +143,45 @@ def whole(source: Source) -> Run | None:
         return on_cores
     except (RuntimeError, AttributeError, TypeError, OSError):
         return None
+
+
+def compiled(source: Source, dtype: torch.dtype, batch: int) -> Run:
+    """The network as ``torch.compile`` has it, recorded as CUDA graphs: they replay a batch of one size in one go.
+
+    Args:
+        source: The network.
+        dtype: What to compute in.
+        batch: That size; smaller ones are filled up, larger ones cut.
+
+    Raises:
+        Exception: Of any kind, here or in the first call: it takes a compiler, and support for every operation.
+    """
+    form = _converted(source, source.folded, dtype)
+    graphs, normalise = _recorded(form.to(dtype)), source.normalise
+
+    def run(images: Tensor) -> Tensor:
+        parts = []
+        for part in torch.split(normalise(images, dtype), batch):
+            full = (
+                part
+                if len(part) == batch
+                else torch.cat([part, part.new_zeros(batch - len(part), *part.shape[1:])])
+            )
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            # The next batch is written over the result of this one.
+            parts.append(graphs(full.contiguous(memory_format=torch.channels_last))[: len(part)].clone())
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    return run
+
+
+def _recorded(form: nn.Module) -> Callable[[Tensor], Tensor]:
+    made: Callable[[Tensor], Tensor] = torch.compile(form, mode="reduce-overhead", dynamic=False)
+    return made
+
+
+def _converted(source: Source, base: nn.Module, dtype: torch.dtype) -> nn.Module:
+    return source.rounded(base) if dtype == torch.bfloat16 else copy.deepcopy(base)
 
 
 def first_right(

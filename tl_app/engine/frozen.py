@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,11 +17,11 @@ from torch import Tensor
 
 from tl_app.backbones.staged import StagedNetwork, split
 from tl_app.engine import openvino, speeds
-from tl_app.engine.batches import Item, load_view
 from tl_app.engine.boundary import key_of, weights_hash
 from tl_app.engine.device import precision_name
 from tl_app.engine.inference import Forward, compile_forward
 from tl_app.engine.inputs import Photos, Sampling
+from tl_app.engine.views import Item, load_view, loaded_views
 
 _FORMAT = 1  # moves when views or activations are made in another way
 _FORMS = 2  # moves when there are other forms to choose from
@@ -146,6 +146,7 @@ class Frozen:
             precision=precision,
             engine=engine,
             sample=self._sample(),
+            images=len(self.photos.train) * len(self.sampling.views) + len(self.photos.val),
         )
 
     def _sample(self) -> Tensor:
@@ -157,6 +158,20 @@ class Frozen:
         sampling = self.sampling
         return load_view(
             self.photos.store, item, view=view, augmentation=sampling.augmentation, seed=sampling.seed
+        )
+
+    def views(
+        self, order: Iterable[list[tuple[int, Item]]]
+    ) -> Iterator[tuple[list[tuple[int, Item]], Tensor]]:
+        """Batches of views, by number and photo; as :func:`tl_app.engine.views.loaded_views` gives them."""
+        sampling = self.sampling
+        return loaded_views(
+            order,
+            lambda each: (each[1], each[0]),
+            store=self.photos.store,
+            augmentation=sampling.augmentation,
+            seed=sampling.seed,
+            device=self.device,
         )
 
     def key(self, view: int) -> str:

@@ -21,6 +21,7 @@ from tl_app.engine.forms import (
     Way,
     calls_of,
     can_be_whole,
+    compiled,
     first_right,
     once,
     seconds,
@@ -33,6 +34,10 @@ from tl_app.errors import UsageError
 from tl_app.memory import keep_memory
 
 ENGINES = ("auto", "torch", "openvino")
+
+_COMPILES = ("cuda",)  # devices that torch.compile is worth its time on
+# A guess, until it was measured on a card: how long compiling and recording take, and what is left of a batch's time.
+_COMPILE_SECONDS, _COMPILED_SHARE = 60.0, 0.75
 
 # For fewer images OpenVINO's import and conversion (0.4 s more) take longer than what it saves in small networks.
 ENOUGH_FOR_OPENVINO = 3000
@@ -51,7 +56,7 @@ _ROUNDS, _CLEARLY = 3, 1.25
 # Photos that both see: of four, MobileNetV3-small's 1.4 is half lost in what a call costs anyway; ResNet-18, of which
 # 32 would take half a second in each turn, shows its 2 with four.
 _COMPARED, _ENOUGH_SECONDS = 32, 0.02
-_BATCHES = (8, 32, 64)  # in the order in which they are tried, while there is time
+_BATCHES, _OF_CARDS = (8, 32, 64), (128, 256)  # in the order in which they are tried, while there is time
 _OF_OPENVINO = 32  # which it cuts up by itself
 _PROBE_SECONDS, _BATCH_SECONDS = 1.2, 0.4
 
@@ -108,7 +113,7 @@ class Forward:
             sample: uint8 (B, 3, S, S); repeated where a batch needs more.
 
         Returns:
-            Images per call, 8 to 64, and seconds per image.
+            Images per call, 8 to 64 (256 on a graphics card), and seconds per image.
         """
         what = f"batch {self._key} {self.engine} {precision_name(self.precision)} {tuple(sample.shape[1:])}"
         size, each = speeds.remembered(what, self.device, lambda: self._fastest_batch(sample))
@@ -116,7 +121,8 @@ class Forward:
 
     def _fastest_batch(self, sample: Tensor) -> tuple[int, float]:
         start, size, best = time.perf_counter(), 0, seconds(self, sample[:1])
-        for tried in (_OF_OPENVINO,) if self.engine == "openvino" else _BATCHES:
+        batches = (_OF_OPENVINO,) if self.engine == "openvino" else _BATCHES
+        for tried in batches if self.device.type == "cpu" else batches + _OF_CARDS:
             if time.perf_counter() - start + calls_of(tried * best) * tried * best > _BATCH_SECONDS:
                 continue
             each = seconds(self, sample.repeat(-(-tried // len(sample)), 1, 1, 1)[:tried]) / tried
@@ -170,6 +176,8 @@ def compile_forward(
         except Exception as error:  # conversion may fail in any way; torch takes every network
             note = f"OpenVINO is not used: {_reason(error)}."
     forward = _with_torch(source, precision)
+    if device.type in _COMPILES and images:
+        forward = _recorded(source, forward, images)
     forward.note = " ".join(filter(None, (note, forward.note)))
     return forward
 
@@ -239,6 +247,22 @@ def _with_torch(source: Source, precision: str) -> Forward:
     found = first_right(source, candidates, torch.bfloat16, math.inf)
     short = found[0] if found else candidates[-1](torch.bfloat16)
     return Forward(short, source.device, torch.bfloat16, key=source.key)
+
+
+def _recorded(source: Source, forward: Forward, images: int) -> Forward:
+    """What ``torch.compile`` makes of it, where there is so much to compute that the compiling pays."""
+    batch, each = forward.pick_batch(source.photos)
+    if images * each * (1 - _COMPILED_SHARE) < _COMPILE_SECONDS:
+        return forward
+    try:
+        run = compiled(source, forward.precision, batch)
+        limit = _LARGEST_ERROR if forward.precision == torch.float32 else _LARGEST_ROUNDING_ERROR
+        many = source.photos.repeat(-(-batch // len(source.photos)), 1, 1, 1)[:batch]
+        if source.error(run) <= limit and _is_faster(run, forward, many):
+            return Forward(run, source.device, forward.precision, note=forward.note, key=source.key)
+    except Exception as error:  # compiling may fail in any way, and what there is works
+        forward.note = f"The network is not compiled: {_reason(error)}."
+    return forward
 
 
 def _faster(source: Source, way: Way, exact: Run) -> Forward:

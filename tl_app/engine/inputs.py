@@ -14,19 +14,10 @@ from torch import Tensor
 
 from tl_app.data.augment import Augmentation
 from tl_app.data.store import PhotoStore
-from tl_app.engine.batches import (
-    Batch,
-    Item,
-    assembled,
-    chunks,
-    epoch_order,
-    eval_batches,
-    labels_of,
-    train_batches,
-    view_of,
-)
+from tl_app.engine.batches import Batch, chunks, epoch_order, eval_batches, labels_of, train_batches, view_of
 from tl_app.engine.boundary import BoundaryStore
 from tl_app.engine.device import autocast
+from tl_app.engine.views import CPU, Item, assembled, stacked
 
 
 @dataclass(frozen=True)
@@ -53,7 +44,7 @@ class Sampling:
         augmentation: How photos are varied.
         seed: Of the run.
         views: The views of each photo that the epochs draw from, by number.
-        pinned: Whether batches lie in memory that a graphics card can copy from by itself.
+        device: Where batches are wanted.
         balanced: Whether an epoch draws all classes equally often.
         sides: The side of the photos of each epoch of a phase, in pixels; beyond them it is the network's own. Kept
             activations have no use for them.
@@ -64,7 +55,7 @@ class Sampling:
     augmentation: Augmentation
     seed: int
     views: range
-    pinned: bool = False
+    device: torch.device = CPU
     balanced: bool = False
     sides: tuple[int, ...] = ()
     first_epoch: int = 0
@@ -101,7 +92,7 @@ def from_photos(photos: Photos, sampling: Sampling, to_boundary: Callable[[Tenso
         photos: What to train and validate on.
         sampling: Order and views.
         to_boundary: The frozen stages, or the normalisation alone where none is frozen: uint8 (B, 3, S, S), on the
-            CPU, to floats on the device.
+            CPU or the device, to floats on the device.
     """
 
     def train(epoch: int, first: int) -> Iterator[Batch]:
@@ -114,14 +105,14 @@ def from_photos(photos: Photos, sampling: Sampling, to_boundary: Callable[[Tenso
             epoch=epoch,
             views=sampling.views,
             first=first,
-            pinned=sampling.pinned,
+            device=sampling.device,
             balanced=sampling.balanced,
             side=sampling.side(epoch),
         )
 
     def val() -> Iterator[Batch]:
         size = max(32, sampling.batch_size)
-        return eval_batches(photos.store, photos.val, size, pinned=sampling.pinned)
+        return eval_batches(photos.store, photos.val, size, pinned=sampling.device.type == "cuda")
 
     return Inputs(train, val, to_boundary)
 
@@ -198,7 +189,7 @@ class _Rows:
         contents = self._contents
         if self._held is None:
             yield from assembled(
-                order, lambda draw: self._stores[view(draw)].row(contents[draw % len(contents)])
+                order, lambda draw: self._stores[view(draw)].row(contents[draw % len(contents)]), stacked
             )
             return
         for chunk in order:

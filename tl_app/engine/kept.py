@@ -18,11 +18,11 @@ from tl_app.data.augment import PLAIN
 from tl_app.data.store import PhotoStore
 from tl_app.engine import checkpoints, setup
 from tl_app.engine.activations import Plan
-from tl_app.engine.batches import Item
 from tl_app.engine.boundary import BoundaryStore
 from tl_app.engine.device import resolve_device
 from tl_app.engine.frozen import Frozen
 from tl_app.engine.inputs import Photos, Sampling
+from tl_app.engine.views import Item
 
 _ROWS = 256
 

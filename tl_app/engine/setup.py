@@ -20,10 +20,10 @@ from tl_app.data.index import DatasetIndex, Photo
 from tl_app.data.store import PhotoStore, Preprocessing
 from tl_app.engine import source
 from tl_app.engine.background import with_progress
-from tl_app.engine.batches import Item
 from tl_app.engine.device import auto_batch_size, resolve_device, resolve_precision
 from tl_app.engine.inputs import Photos
 from tl_app.engine.source import Source
+from tl_app.engine.views import Item
 from tl_app.errors import DataError
 from tl_app.events import Event, Notice
 from tl_app.references import FILE_PREFIX, RUN_PREFIX

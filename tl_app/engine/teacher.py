@@ -15,13 +15,13 @@ from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork
 from tl_app.data.augment import PLAIN
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import source
-from tl_app.engine.batches import load_view
 from tl_app.engine.blocks import activations, blocks_of, compared, random_window, stride_of
 from tl_app.engine.device import autocast, move
 from tl_app.engine.evaluate import to_input
 from tl_app.engine.fusing import folded
 from tl_app.engine.inputs import Photos
 from tl_app.engine.step import Objective
+from tl_app.engine.views import load_view
 from tl_app.errors import UsageError
 from tl_app.events import Event
 from tl_app.transfer.distillation import Imitation, answers_apart, pairs

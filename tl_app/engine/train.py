@@ -220,7 +220,7 @@ def _inputs(training: Training, number: int) -> Generator[Event, None, Inputs]:
         augmentation_of(config),
         config.seed,
         views,
-        pinned=device.type == "cuda",
+        device=device,
         balanced=training.balanced,
         sides=phase.sides,
         first_epoch=training.first_epoch(number),
