@@ -18,7 +18,7 @@ from tl_app.data.index import DatasetIndex, scan
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import checkpoints
 from tl_app.engine.checkpoints import LAST, START, Position
-from tl_app.engine.setup import empty_network
+from tl_app.engine.setup import random_network
 from tl_app.runs import RunInfo
 
 
@@ -38,7 +38,7 @@ def make_run(
     index = scan(photos)
     own = {"backbone": "mobilenet_v3_small", "recipe": "full", "freeze": 0, "epochs": 1, "image_size": 64}
     config = TrainConfig(data=str(photos), weights="random", **(own | settings))
-    network = empty_network(config, len(index.classes))
+    network = random_network(config, len(index.classes))
     path = runs.create_run(
         runs_dir,
         name,

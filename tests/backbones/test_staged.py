@@ -11,6 +11,7 @@ from torchvision import models
 
 from tl_app.backbones import staged
 from tl_app.backbones.catalogue import BackboneSpec, get_backbone, list_backbones
+from tl_app.backbones.weightless import ValuelessMode
 from tl_app.errors import UsageError
 
 NAMES = [spec.name for spec in list_backbones()]
@@ -191,3 +192,22 @@ def test_maxvit_takes_twice_its_size() -> None:
     network = staged.build("maxvit_t", num_classes=2, image_size=448).eval()
     with torch.no_grad():
         assert network(torch.randn(1, 3, 448, 448)).shape == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "swin_t", "convnext_tiny", "vgg11", "vit_b_32"])
+def test_a_network_without_values_takes_those_that_are_loaded(name: str) -> None:
+    """Every parameter and statistic comes from the file, and none was drawn."""
+    torch.manual_seed(0)
+    full = staged.build(name, num_classes=3)
+    state = torch.get_rng_state()
+    with ValuelessMode():
+        empty = staged.build(name, num_classes=3)
+    assert torch.equal(torch.get_rng_state(), state), "no chance was used up"
+    assert all(torch.isfinite(parameter).all() for parameter in empty.net.parameters())
+    for parameter in empty.net.parameters():
+        parameter.data.fill_(torch.nan)
+    empty.net.load_state_dict(full.net.state_dict())
+    size = 224 if name == "vit_b_32" else 64
+    photos = torch.randn(2, 3, size, size)
+    assert torch.equal(empty.eval()(photos), full.eval()(photos))
+    assert not torch.equal(torch.get_rng_state(), state), "only within"

@@ -18,7 +18,7 @@ from tl_app import caches
 from tl_app.config import TrainConfig
 from tl_app.data import store
 from tl_app.data.index import scan
-from tl_app.engine import activations, batches, boundary, filling, frozen, inference, inputs, openvino
+from tl_app.engine import activations, batches, boundary, filling, frozen, inference, inputs, openvino, views
 from tl_app.engine.checkpoints import LAST, read_position
 from tl_app.engine.features import pooled_features
 from tl_app.errors import Interrupted
@@ -90,7 +90,7 @@ def stop_after_four(trainer: Trainer, folder: Path, patch: pytest.MonkeyPatch, *
     """Stops a run when the first batch of four is computed, which is kept."""
     patch.setattr(boundary, "SHARD_BYTES", 1)
     patch.setattr(inference, "_BATCHES", (4,))
-    patch.setattr(filling, "_FEWEST", 4)
+    patch.setattr(filling, "_size", lambda frozen: 4)
     stopping: list[bool] = []
     real = boundary.BoundaryStore.append
 
@@ -149,18 +149,18 @@ def test_the_next_view_is_computed_while_one_is_written(
     trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     second_began, real = threading.Event(), boundary.write_atomically
-    load = frozen.Frozen.load
+    planned = views._planned
 
-    def loading(self: frozen.Frozen, item: Any, view: int) -> Any:
+    def loading(store: Any, item: Any, view: int, *rest: Any) -> Any:
         if view == 1:
             second_began.set()
-        return load(self, item, view)
+        return planned(store, item, view, *rest)
 
     def slow(*args: Any) -> None:
         assert second_began.wait(20), "the second view waits for the first one's disk"
         real(*args)
 
-    monkeypatch.setattr(frozen.Frozen, "load", loading)
+    monkeypatch.setattr(views, "_planned", loading)
     monkeypatch.setattr(activations, "_loading_seconds", lambda _: 0.01)  # which loads view 1 too
     monkeypatch.setattr(boundary, "write_atomically", slow)
     events = list(trainer(tmp_path / "run", recipe="head", views=3, epochs=3))

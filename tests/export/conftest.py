@@ -18,7 +18,7 @@ from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.engine import checkpoints
 from tl_app.engine.checkpoints import START
-from tl_app.engine.setup import empty_network
+from tl_app.engine.setup import random_network
 from tl_app.export import check
 from tl_app.runs import RunInfo
 
@@ -59,7 +59,7 @@ def make_sure_run(runs_dir: Path, photos: Path, features: int, **settings: Any) 
     info = make_run(runs_dir, "odd", photos, features=features, **settings)
     with GENERATOR_LOCK:
         torch.manual_seed(0)
-        network = empty_network(info.config, len(info.classes))
+        network = random_network(info.config, len(info.classes))
         awaken(network, Preprocessing.from_dict(info.preprocessing), sorted(photos.rglob("*.png")))
     for name in (START, checkpoints.best_name(1)):
         checkpoints.save_weights(info.path / "checkpoints" / name, checkpoints.weights(network))

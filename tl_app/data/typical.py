@@ -18,7 +18,9 @@ _CONTRAST = 2.0
 
 @functools.lru_cache(maxsize=4)
 def bold_photos(preprocessing: Preprocessing) -> Tensor:
-    """One sample photo of each class at twice its contrast, so that few photos of anybody's go beyond its bounds.
+    """Three sample photos at twice their contrast, so that few photos of anybody's go beyond their bounds.
+
+    As they are, they leave out a tenth of what some photos hold; and two more of them make no difference.
 
     Returns:
         uint8 (B, 3, crop, crop), not to be written into.
@@ -27,7 +29,7 @@ def bold_photos(preprocessing: Preprocessing) -> Tensor:
         OSError: They are not there.
     """
     classes = sorted(path for path in (resources.sample_data_dir() / "fruit").iterdir() if path.is_dir())
-    files = [sorted(folder.glob("*.jpg"))[0] for folder in classes]
+    files = [sorted(folder.glob("*.jpg"))[0] for folder in classes[::2]]
     photos = torch.stack([preprocessing.center(preprocessing.load(file)) for file in files]).float()
     mean = photos.mean((1, 2, 3), keepdim=True)
     return (mean + _CONTRAST * (photos - mean)).clamp_(0, 255).to(torch.uint8)

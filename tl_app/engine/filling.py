@@ -21,7 +21,8 @@ from tl_app.engine.workers import on_each_core
 from tl_app.errors import Interrupted
 
 _KIND = "boundary"  # of the caches
-_FEWEST = 8  # photos in a batch; of fewer, what a call costs anyway shows
+# Photos in a core's batch: a few percent are in what a call costs anyway, and a stop waits for one.
+_FEWEST, _MOST, _SECONDS = 8, 32, 0.3
 _Views = list[tuple[int, Item]]  # a batch: views of photos, all of one number
 
 
@@ -134,8 +135,7 @@ def fill(stores: Stores, drawn: range, *, on_disk: bool, report: Report) -> dict
     total = stores.rows(drawn)
     done = total - sum(map(len, lacking.values()))
     under_way: list[BoundaryStore] = []
-    size = max(_FEWEST, frozen.form.batch // _cores(frozen))
-    for batch, rows in _computed(frozen, _batches(lacking, size)):
+    for batch, rows in _computed(frozen, _batches(lacking, _size(frozen))):
         store = opened[batch[0][0]]
         if store not in under_way:
             _flush(under_way[:-1])  # which had a whole view's time
@@ -149,6 +149,16 @@ def fill(stores: Stores, drawn: range, *, on_disk: bool, report: Report) -> dict
             raise Interrupted("Computing the frozen activations was stopped.")
     _flush(under_way)
     return opened
+
+
+def _size(frozen: Frozen) -> int:
+    """Of batches: the form's own on a graphics card, and for each core what takes a third of a second on a CPU."""
+    form, cores = frozen.form, _cores(frozen)
+    if frozen.device.type != "cpu":
+        return form.batch
+    return max(
+        form.batch // cores, _FEWEST, min(_MOST, int(_SECONDS / max(1e-6, form.photo_seconds * cores)))
+    )
 
 
 def _lacking(store: BoundaryStore, wanted: Mapping[str, Item]) -> list[Item]:

@@ -15,6 +15,7 @@ from tl_app import words
 from tl_app.backbones.bundled import BETTER
 from tl_app.backbones.catalogue import BackboneSpec, get_backbone
 from tl_app.backbones.staged import GENERATOR_LOCK, StagedNetwork, put_colours, stage_parameters
+from tl_app.backbones.weightless import ValuelessMode
 from tl_app.config import TrainConfig
 from tl_app.data.index import DatasetIndex, Photo
 from tl_app.data.store import PhotoStore, Preprocessing
@@ -127,7 +128,7 @@ def start_network(
         beside = yield from _second(config, None, stop)
         with GENERATOR_LOCK:
             torch.manual_seed(config.seed)
-            network = empty_network(config, classes, beside)
+            network = random_network(config, classes, beside)
         yield from _fused(network, config)
         return network
     if start.choice is not None and start.choice.bundled:
@@ -190,13 +191,22 @@ def _shared(network: StagedNetwork, start: Source, share: float) -> str:
     )
 
 
-def empty_network(config: TrainConfig, classes: int, beside: StagedNetwork | None = None) -> StagedNetwork:
-    """The network of a run without meaningful weights, to load a checkpoint into.
+def empty_network(config: TrainConfig, classes: int) -> StagedNetwork:
+    """The network of a run without random values, to load all of a checkpoint into.
 
     Args:
         config: Of the run.
         classes: Outputs.
-        beside: The second network of a fusion, with its weights; None for one without meaningful ones.
+    """
+    with ValuelessMode():
+        return random_network(config, classes)
+
+
+def random_network(config: TrainConfig, classes: int, beside: StagedNetwork | None = None) -> StagedNetwork:
+    """The network of a run with random weights; ``beside`` is the second one of a fusion, with its own.
+
+    Raises:
+        UsageError: The settings name no such network.
     """
     head = heads.head_of(config)
     return heads.build(
