@@ -5,10 +5,19 @@ Knows nothing of networks or photos.
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
+import time
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
+_HAND_OVER_SECONDS = 0.05
 
 _CHANGING = threading.Lock()
 
@@ -41,3 +50,62 @@ def one_core_pool(threads: int, name: str) -> ThreadPoolExecutor:
         name: What the threads' names begin with.
     """
     return ThreadPoolExecutor(threads, name, initializer=take_one_core)
+
+
+def bundles(
+    work: Callable[[T], R], items: Iterable[T], threads: int, name: str
+) -> Generator[list[R], None, None]:
+    """What ``work`` makes of each item, in any order, by threads of one core each.
+
+    Results are handed over twenty times a second: one by one, threads wait for their turn at the interpreter's lock
+    so often that photos take a sixth longer to be decoded (two cores).
+
+    Args:
+        work: Called from several threads.
+        items: What to work on.
+        threads: At most.
+        name: What the threads' names begin with.
+
+    Yields:
+        Some results at a time.
+
+    Raises:
+        BaseException: The first that ``work`` raised; nothing is begun any more then, or once this is closed.
+    """
+    waiting: queue.SimpleQueue[T] = queue.SimpleQueue()
+    for item in items:
+        waiting.put(item)
+    made: queue.SimpleQueue[list[R] | BaseException | None] = queue.SimpleQueue()
+    ended = threading.Event()
+
+    def take_turns() -> None:
+        found: list[R] = []
+        since = time.monotonic()
+        try:
+            with contextlib.suppress(queue.Empty):
+                while not ended.is_set():
+                    found.append(work(waiting.get_nowait()))
+                    if time.monotonic() - since >= _HAND_OVER_SECONDS:
+                        made.put(found)
+                        found, since = [], time.monotonic()
+            made.put(found)
+        except BaseException as error:  # raised below, whatever it is
+            made.put(error)
+        finally:
+            made.put(None)
+
+    pool, at_work = one_core_pool(threads, name), threads
+    try:
+        for _ in range(threads):
+            pool.submit(take_turns)
+        while at_work:
+            found = made.get()
+            if isinstance(found, BaseException):
+                raise found
+            if found is None:
+                at_work -= 1
+            elif found:
+                yield found
+    finally:
+        ended.set()
+        pool.shutdown()

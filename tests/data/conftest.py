@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tl_app import cores
+
 # The four corners of every test picture, so that a turn or a flip shows.
 CORNERS = {"top left": (230, 30, 30), "top right": (30, 200, 40), "bottom left": (40, 50, 220)}
 CORNERS["bottom right"] = (240, 230, 60)
@@ -72,3 +74,9 @@ def fill() -> Callable[[Path, Mapping[str, int | bytes]], Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets threads hand over each photo by itself, as if it took long."""
+    monkeypatch.setattr(cores, "_HAND_OVER_SECONDS", 0.0)

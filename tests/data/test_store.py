@@ -169,6 +169,7 @@ def test_held_photos_are_not_read_again(folder: Path) -> None:
         PhotoStore(folder, SMALL).get("a/0.jpg")
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_prepare_says_which_photos_fail(folder: Path, encoded: Encoded) -> None:
     content = bytearray(encoded(_noise(64, 64), "PNG"))
     content[len(content) // 2] ^= 0xFF  # whole in structure, damaged in its pixels: only decoding tells
@@ -186,6 +187,7 @@ def test_prepare_says_which_photos_fail(folder: Path, encoded: Encoded) -> None:
     assert store.prepare([]) == {}
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_prepare_can_be_stopped(folder: Path) -> None:
     answers = iter([False] * 3)
     with pytest.raises(Interrupted, match="stopped"):

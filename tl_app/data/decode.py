@@ -36,6 +36,7 @@ __all__ = [
     "EXTENSIONS",
     "LONGEST_RATIO",
     "MAX_PIXELS",
+    "at_hand",
     "open_photo",
     "open_pixels",
     "photo_size",
@@ -65,6 +66,8 @@ _UPRIGHT = {
 # Decoding a JPEG at a half, quarter or eighth of its size is several times faster. It is done only when what
 # is left is this many times what is asked for: the antialiased resize that follows then hides the difference.
 _DRAFT_MARGIN = 4
+
+_AT_ONCE_BYTES = 8 << 20  # of nearly every photo there is; 16 threads may hold one each
 
 # The first marker after a JPEG's pixels begin, restarts left out. In one that is whole and has a single scan it is the
 # end; progressive ones have several scans.
@@ -227,6 +230,17 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
             yield file
         except OSError as error:  # the disk, not the photo: Pillow's own have become PhotoErrors
             raise PhotoError(f"The file cannot be read: {error.strerror or error}.") from error
+
+
+def at_hand(file: BinaryIO) -> BinaryIO:
+    """The content of an open file in memory, unless it is large: the file itself then.
+
+    Each read of a file lets go of the interpreter's lock, for which a thread then waits longer than for the bytes.
+    """
+    if os.fstat(file.fileno()).st_size > _AT_ONCE_BYTES:
+        return file
+    file.seek(0)
+    return io.BytesIO(file.read())
 
 
 @contextmanager

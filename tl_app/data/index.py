@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tl_app.data.decode import EXTENSIONS, open_regular, read_size
+from tl_app.data.decode import EXTENSIONS, at_hand, open_regular, read_size
 from tl_app.data.layout import LAYOUTS, Entry, list_entries
 from tl_app.data.manifest import SPLITS, DatasetIndex, Photo, classes_of, content_hash
 from tl_app.data.names import printable
@@ -166,9 +166,10 @@ def _look_at(root: Path, entry: Entry, seen: Seen, roots: Roots = None) -> _Row 
         with open_regular(root / entry.path) as file:
             found = os.fstat(file.fileno())
             photo = dataclasses.replace(photo, file_bytes=found.st_size)
-            width, height = read_size(file)
+            content = at_hand(file)
+            width, height = read_size(content)
             photo_like = True
-            facts = Facts(found.st_size, width, height, content_hash(file))
+            facts = Facts(found.st_size, width, height, content_hash(content))
             seen.note(entry.path, found, facts)
             photo = dataclasses.replace(photo, **facts._asdict())
     except PhotoError as error:

@@ -15,8 +15,8 @@ import psutil
 from torch import Tensor
 
 from tl_app import caches
-from tl_app.cores import one_core_pool
-from tl_app.data.decode import open_regular
+from tl_app.cores import bundles
+from tl_app.data.decode import at_hand, open_regular
 from tl_app.data.decoded import DecodedPhotos, open_decoded
 from tl_app.data.manifest import Photo, content_hash
 from tl_app.data.preprocessing import Preprocessing
@@ -107,7 +107,7 @@ class PhotoStore:
         Args:
             paths: Relative to the root.
             on_progress: Called with photos done and photos in all, from this thread.
-            should_stop: Asked after each photo.
+            should_stop: Asked about twenty times a second.
 
         Returns:
             For each photo that cannot be decoded, why. Those that are others than the scanned ones are in
@@ -122,24 +122,24 @@ class PhotoStore:
         ready = len(wanted) - len(missing)
         if ready and on_progress is not None:
             on_progress(ready, len(wanted))
+
+        def decoded(path: str) -> tuple[str, str]:
+            return path, self._reason(path)
+
+        done = ready
         # Decoding and resizing do without the interpreter's lock.
-        pool = one_core_pool(os.cpu_count() or 1, "decode")
-        with self._writing(bool(missing)):
-            try:
-                for done, (path, reason) in enumerate(
-                    zip(missing, pool.map(self._reason, missing), strict=True), ready + 1
-                ):
-                    if reason:
-                        failed[path] = reason
-                    if on_progress is not None:
-                        on_progress(done, len(wanted))
-                    if should_stop():
-                        raise Interrupted("Reading the photos was stopped.")
-            finally:
-                pool.shutdown(cancel_futures=True)
+        pool = contextlib.closing(bundles(decoded, missing, os.cpu_count() or 1, "decode"))
+        with self._writing(bool(missing)), pool as bundled:
+            for found in bundled:
+                failed.update((path, reason) for path, reason in found if reason)
+                done += len(found)
+                if on_progress is not None:
+                    on_progress(done, len(wanted))
+                if should_stop():
+                    raise Interrupted("Reading the photos was stopped.")
         for path in self._scanned.keys() & wanted:  # also those that did not have to be read
             self._found.setdefault(path, self._scanned[path])
-        return failed
+        return {path: failed[path] for path in wanted if path in failed}
 
     def _content(self, path: str) -> str:
         """The hash of what a path stands for; empty where that was never asked."""
@@ -180,7 +180,8 @@ class PhotoStore:
         """Decodes a photo into the file where it takes it, else into memory."""
         if path not in self._scanned:
             return self._hold(path, self.preprocessing.load(self.root / path))
-        with open_regular(self.root / path) as file:
+        with open_regular(self.root / path) as opened:
+            file = at_hand(opened)
             content = content_hash(file)
             self._check(path, content)
             kept = self._decoded.read(content) if self._decoded is not None else None

@@ -34,7 +34,7 @@ def with_progress(activity: str, unit: str, work: Callable[[Report], T]) -> Gene
     Returns:
         What ``work`` returned (use ``yield from``); whatever it raised is raised here.
     """
-    events: queue.SimpleQueue[Progress] = queue.SimpleQueue()
+    events: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()  # None: that was all
     outcome: list[T] = []
     failure: list[BaseException] = []
     last = [0.0]
@@ -53,11 +53,13 @@ def with_progress(activity: str, unit: str, work: Callable[[Report], T]) -> Gene
             outcome.append(work(report))
         except BaseException as error:  # handed to the caller below, whatever it is
             failure.append(error)
+        finally:
+            events.put(None)
 
     thread = threading.Thread(target=run, name=f"tl-app {activity}", daemon=True)
     thread.start()
     try:
-        yield from _heard(thread, events, Progress(activity, 0, 0, unit))
+        yield from _heard(events, Progress(activity, 0, 0, unit))
     except GeneratorExit:
         given_up.set()
         thread.join(_PATIENCE_SECONDS)
@@ -67,18 +69,16 @@ def with_progress(activity: str, unit: str, work: Callable[[Report], T]) -> Gene
     return outcome[0]
 
 
-def _heard(
-    thread: threading.Thread, events: queue.SimpleQueue[Progress], latest: Progress
-) -> Generator[Event, None, None]:
-    """What the thread says until it ends; what it said last again when it is silent for long."""
-    said = time.monotonic()
-    while thread.is_alive() or not events.empty():
+def _heard(events: queue.SimpleQueue[Progress | None], latest: Progress) -> Generator[Event, None, None]:
+    """What the work says until its end; what it said last again when it is silent for long."""
+    while True:
         try:
-            latest = events.get(timeout=0.05)
+            said = events.get(timeout=_HEARTBEAT_SECONDS)
         except queue.Empty:
-            if time.monotonic() - said < _HEARTBEAT_SECONDS:
-                continue
-        said = time.monotonic()
+            said = latest
+        if said is None:
+            return
+        latest = said
         yield latest
 
 

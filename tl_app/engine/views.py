@@ -150,12 +150,17 @@ def assembled(
         What makes up a batch, and the batch.
     """
     waiting: deque[tuple[list[T], Future[B]]] = deque()
-    pool = one_core_pool(min(_MOST_THREADS, os.cpu_count() or 1), "tl-app photos")
+    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    pool = one_core_pool(threads, "tl-app photos")
     joiner = one_core_pool(1, "tl-app batches")
     try:
         for chunk in order:
-            rows = [pool.submit(load, each) for each in chunk]
-            waiting.append((chunk, joiner.submit(lambda rows: join([row.result() for row in rows]), rows)))
+            # One task for each thread: were each row one, threads would wait for one another at every row.
+            parts = [
+                pool.submit(lambda part: [load(each) for each in part], chunk[first::threads])
+                for first in range(min(threads, len(chunk)))
+            ]
+            waiting.append((chunk, joiner.submit(lambda parts: join(_in_turn(parts)), parts)))
             if len(waiting) > _AHEAD:
                 ready, batch = waiting.popleft()
                 yield ready, batch.result()
@@ -165,6 +170,12 @@ def assembled(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         joiner.shutdown(wait=True, cancel_futures=True)
+
+
+def _in_turn(parts: Sequence[Future[list[R]]]) -> list[R]:
+    """The first of each part, the second of each, and so on."""
+    found = [part.result() for part in parts]
+    return [found[place % len(found)][place // len(found)] for place in range(sum(map(len, found)))]
 
 
 def stacked(rows: Sequence[Tensor], *, pinned: bool = False) -> Tensor:
