@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,13 +29,13 @@ from PIL.WebPImagePlugin import WebPImageFile
 from tl_app.data import containers
 from tl_app.data.containers import MAX_PIXELS, Container
 from tl_app.data.opencv import opencv
+from tl_app.data.opening import open_regular
 from tl_app.errors import PhotoError
 
 __all__ = [
     "EXTENSIONS",
     "LONGEST_RATIO",
     "MAX_PIXELS",
-    "at_hand",
     "open_photo",
     "open_pixels",
     "photo_size",
@@ -66,8 +65,6 @@ _UPRIGHT = {
 # Decoding a JPEG at a half, quarter or eighth of its size is several times faster. It is done only when what
 # is left is this many times what is asked for: the antialiased resize that follows then hides the difference.
 _DRAFT_MARGIN = 4
-
-_AT_ONCE_BYTES = 8 << 20  # of nearly every photo there is; 16 threads may hold one each
 
 # The first marker after a JPEG's pixels begin, restarts left out. In one that is whole and has a single scan it is the
 # end; progressive ones have several scans.
@@ -205,42 +202,6 @@ def _opened(source: Path | bytes | BinaryIO) -> Iterator[BinaryIO]:
             yield file
     else:
         yield source if source.seekable() else io.BytesIO(source.read())
-
-
-@contextmanager
-def open_regular(path: Path) -> Iterator[BinaryIO]:
-    """The file, open for reading; a pipe or device is refused, as opening one could wait for ever.
-
-    Raises:
-        PhotoError: It is not there, not a regular file, or may not be read.
-    """
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise PhotoError("It is not a regular file.")
-        file = open(path, "rb")
-    except FileNotFoundError as error:
-        broken = os.path.islink(path)
-        what = "It is a link to a file that is not there." if broken else "The file is not there."
-        raise PhotoError(what) from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PhotoError(f"The file cannot be opened: {reason}.") from error
-    with file:
-        try:
-            yield file
-        except OSError as error:  # the disk, not the photo: Pillow's own have become PhotoErrors
-            raise PhotoError(f"The file cannot be read: {error.strerror or error}.") from error
-
-
-def at_hand(file: BinaryIO) -> BinaryIO:
-    """The content of an open file in memory, unless it is large: the file itself then.
-
-    Each read of a file lets go of the interpreter's lock, for which a thread then waits longer than for the bytes.
-    """
-    if os.fstat(file.fileno()).st_size > _AT_ONCE_BYTES:
-        return file
-    file.seek(0)
-    return io.BytesIO(file.read())
 
 
 @contextmanager

@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tl_app.data.decode import EXTENSIONS, at_hand, open_regular, read_size
+from tl_app.data.decode import EXTENSIONS, read_size
 from tl_app.data.layout import LAYOUTS, Entry, list_entries
 from tl_app.data.manifest import SPLITS, DatasetIndex, Photo, classes_of, content_hash
 from tl_app.data.names import printable
+from tl_app.data.opening import at_hand, open_regular
 from tl_app.data.roots import Roots, lies_in
 from tl_app.data.seen import Facts, Seen
 from tl_app.data.sources import located, open_source

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from tl_app import caches
 from tl_app.cores import bundles
-from tl_app.data.decode import at_hand, open_regular
 from tl_app.data.decoded import DecodedPhotos, open_decoded
 from tl_app.data.manifest import Photo, content_hash
+from tl_app.data.opening import at_hand, open_regular
 from tl_app.data.preprocessing import Preprocessing
 from tl_app.errors import Interrupted, PhotoError, ResourceError
 
