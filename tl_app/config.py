@@ -363,7 +363,7 @@ class TrainConfig:
     precision: str = setting(
         "auto",
         "Precision",
-        "bf16 is faster where the device is good at it; auto decides.",
+        "bf16 is faster where the device is good at it; auto decides, and may run frozen stages in 8 bits.",
         group="machine",
         choices=choices.PRECISIONS,
     )

@@ -36,15 +36,21 @@ def _stored(info: RunInfo) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "head", [{}, {"head": "mlp", "hidden": 16, "pooling": "flatten"}], ids=["vectors", "maps"]
+    "trained",
+    [
+        {},
+        {"head": "mlp", "hidden": 16, "pooling": "flatten"},
+        {"recipe": "partial", "freeze": 4, "epochs": 2},
+    ],
+    ids=["head", "head on maps", "stages"],
 )
-def test_after_training_a_head_nothing_is_computed_again(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: dict[str, Any]
+def test_after_training_frozen_stages_are_not_run_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: dict[str, Any]
 ) -> None:
     """The activations are there; the network need not see a photo a second time."""
     monkeypatch.setattr(judging, "load_run", lambda *_: pytest.fail("the network was loaded"))
     monkeypatch.setattr(judging, "answers_of", lambda *_, **__: pytest.fail("photos were asked again"))
-    info = _trained(photos, tmp_path, **HEAD, **head)
+    info = _trained(photos, tmp_path, **{**HEAD, **trained})
     monkeypatch.undo()
     early = _stored(info)["evaluation"]
     late = dataclasses.asdict(evaluate_run(info, None, None, "auto")[0])

@@ -165,12 +165,18 @@ def answered(
     features, logits, done = [], [], 0
     for images, _ in eval_batches(store, items, _BATCH):
         seen, said = predictor.outputs(images)
-        features.append(seen.clamp(-_LARGEST, _LARGEST).half().numpy())
+        features.append(half(seen))
         logits.append(said.numpy())
         done += len(images)
         if on_progress is not None:
             on_progress(done, len(items))
     return np.concatenate(features), np.concatenate(logits)
+
+
+def half(features: torch.Tensor) -> NDArray[np.float16]:
+    """Features in half the memory; those beyond its range at its ends."""
+    made: NDArray[np.float16] = features.clamp(-_LARGEST, _LARGEST).half().numpy()
+    return made
 
 
 def _fingerprint(photos: Labelled, model: str) -> str:

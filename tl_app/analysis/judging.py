@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tl_app.analysis import calibration, familiar
-from tl_app.analysis.answers import Answers, Report, answered, answers_of, assembled
+from tl_app.analysis.answers import Answers, Report, answered, answers_of, assembled, half
 from tl_app.analysis.calibration import Calibration, calibrated
 from tl_app.analysis.familiar import Familiar, familiar_with, spread_evenly
 from tl_app.analysis.labelled import Labelled, labelled, open_photos
@@ -72,12 +72,10 @@ def judged_by_training(info: RunInfo, on_progress: Report) -> Trust:
     )
     if kept is None:
         return judged_by_val(info, info.config.device, on_progress)
-    features, logits = (
-        np.concatenate([each.numpy() for each in part]) for part in zip(*kept.outputs(items), strict=True)
-    )
-    answers = assembled(info, store, items, (features.astype(np.float16), logits), "val", failed, model)
-    rows = np.concatenate([seen.numpy() for seen, _ in kept.outputs(train)])
-    return _kept(info, answers, familiar_with(model, rows, features))
+    features, logits = kept.outputs(items, on_progress)
+    answers = assembled(info, store, items, (half(features), logits.numpy()), "val", failed, model)
+    rows, _ = kept.outputs(train, on_progress)
+    return _kept(info, answers, familiar_with(model, rows.numpy(), features.numpy()))
 
 
 def calibration_of(info: RunInfo, model: str, device: str = "auto") -> Calibration | None:

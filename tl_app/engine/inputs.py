@@ -151,11 +151,13 @@ def from_activations(
         for chunk, batch in val_rows.batches(order, lambda index: 0):
             yield batch, labels_of(photos.val, chunk)
 
-    def to_boundary(batch: Tensor) -> Tensor:
-        moved = batch.to(device, non_blocking=True).float()
-        return moved.contiguous(memory_format=torch.channels_last) if moved.ndim == 4 else moved
+    return Inputs(train, val, lambda batch: to_floats(batch, device), pooled=len(shape) == 1, kept=shape)
 
-    return Inputs(train, val, to_boundary, pooled=len(shape) == 1, kept=shape)
+
+def to_floats(rows: Tensor, device: torch.device) -> Tensor:
+    """Kept activations (B, …) on the device, float32; maps channels last."""
+    moved = rows.to(device, non_blocking=True).float()
+    return moved.contiguous(memory_format=torch.channels_last) if moved.ndim == 4 else moved
 
 
 class _Rows:

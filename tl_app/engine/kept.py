@@ -1,11 +1,11 @@
-"""Features and logits from activations that a training kept: where only a head was trained, nothing is left to compute.
+"""Features and logits from activations that a training kept: all that is left to compute is what was trained.
 
 Knows nothing of what they are for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,35 +19,58 @@ from tl_app.data.store import PhotoStore
 from tl_app.engine import checkpoints, setup
 from tl_app.engine.activations import Plan
 from tl_app.engine.boundary import BoundaryStore
-from tl_app.engine.device import resolve_device
+from tl_app.engine.device import autocast, move, resolve_device, training_precision
 from tl_app.engine.frozen import Frozen
-from tl_app.engine.inputs import Photos, Sampling
+from tl_app.engine.inputs import Photos, Sampling, to_floats
 from tl_app.engine.views import Item
 
-_ROWS = 256
+_ROWS, _MAPS = 256, 32  # at a time
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Activations in front of a run's trained head."""
+    """Activations behind a run's frozen stages, and what was trained on them."""
 
     store: BoundaryStore
+    stages: nn.Module
     head: nn.Module
+    device: torch.device
+    precision: torch.dtype
 
-    def outputs(self, items: Sequence[Item]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pooled features (B, D) and logits (B, C) of photos, float32, on the CPU; some at a time."""
-        for start in range(0, len(items), _ROWS):
-            contents = [item.content for item in items[start : start + _ROWS]]
-            rows = self.store.gather(contents).float()
-            with torch.inference_mode():
-                logits = self.head(rows)
-            yield (rows.mean((2, 3)) if rows.ndim == 4 else rows), logits
+    def outputs(
+        self, items: Sequence[Item], on_progress: Callable[[int, int], None] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What the best model makes of photos.
+
+        Args:
+            items: The photos, at least one.
+            on_progress: Called with photos done and photos in all, from this thread.
+
+        Returns:
+            Pooled features (N, D) and logits (N, C), float32, on the CPU.
+        """
+        found: list[tuple[Tensor, Tensor]] = []
+        size = _ROWS if self.store.row(items[0].content).ndim == 1 else _MAPS
+        for start in range(0, len(items), size):
+            contents = [item.content for item in items[start : start + size]]
+            found.append(self._computed(self.store.gather(contents)))
+            if on_progress is not None:
+                on_progress(start + len(contents), len(items))
+        features, logits = (torch.cat(part) for part in zip(*found, strict=True))
+        return features, logits
+
+    def _computed(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        x = to_floats(rows, self.device)
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            boundary = self.stages(x)
+            features = boundary.mean((2, 3)) if boundary.ndim == 4 else boundary
+            return features.float().cpu(), self.head(boundary).float().cpu()
 
 
 def kept_activations(
     config: TrainConfig, classes: int, folder: Path, store: PhotoStore, items: Sequence[Item]
 ) -> Kept | None:
-    """The activations of some photos of a run; None when one is missing, or when stages were trained too.
+    """The activations of some photos of a run; None when one is missing.
 
     Args:
         config: The run's settings without gaps.
@@ -64,16 +87,16 @@ def kept_activations(
     if position is None or plan is None or not plan.kept:
         return None
     network = setup.empty_network(config, classes)
-    depth = len(network.stages)
-    if position.depth < depth or not checkpoints.load_best(folder, network):
+    depth, device = position.depth, resolve_device(config.device)
+    if not depth or not checkpoints.load_best(folder, network):
         return None
-    network.eval()
+    move(network.eval(), device)
     frozen = Frozen(
         network,
         depth,
         Photos(store, items, ()),
         Sampling(batch_size=1, augmentation=PLAIN, seed=0, views=range(1)),
-        resolve_device(config.device),
+        device,
         config.precision,
         stop=lambda: False,
         chosen=plan.form,
@@ -83,4 +106,9 @@ def kept_activations(
         rows = BoundaryStore(entry, hold=caches.hold(entry))
     except OSError:  # a cache that cannot be used holds nothing
         return None
-    return None if rows.missing(item.content for item in items) else Kept(rows, network.head)
+    if rows.missing(item.content for item in items):
+        return None
+    stages = nn.Sequential(*(stage.module for stage in network.stages[depth:]))
+    only_head = depth == len(network.stages)
+    precision = torch.float32 if only_head else training_precision(config.precision, device, stages)
+    return Kept(rows, stages, network.head, device, precision)
