@@ -13,14 +13,14 @@ from tl_app.backbones.staged import StagedNetwork, build, split
 from tl_app.transfer.freezing import set_depth, train_mode
 
 # Larger ones take seconds for their weights alone; of more than the latter, training steps take minutes.
-_LARGE_PARAMETERS, _GIANT_PARAMETERS = 100e6, 150e6
+_GIANT_PARAMETERS, _TRAINED_PARAMETERS = 100e6, 150e6
 _SMALLEST = {spec.family: spec.name for spec in sorted(list_backbones(), key=lambda spec: -spec.parameters)}
 ORDINARY = [
     spec.name
     for spec in list_backbones()
-    if spec.parameters <= _LARGE_PARAMETERS or spec.name in _SMALLEST.values()
+    if spec.parameters <= _GIANT_PARAMETERS or spec.name in _SMALLEST.values()
 ]
-LARGE = [spec.name for spec in list_backbones() if spec.name not in ORDINARY]
+GIANTS = [spec.name for spec in list_backbones() if spec.name not in ORDINARY]
 
 # Building and running a network must not warn the user; what other tests left behind is not its doing.
 pytestmark = [
@@ -37,12 +37,12 @@ def test_split_equals_the_whole_and_frozen_stages_stay_as_they_are(name: str) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LARGE)
-def test_split_of_a_large_one_equals_the_whole(name: str) -> None:
+@pytest.mark.parametrize("name", GIANTS)
+def test_split_of_a_giant_equals_the_whole(name: str) -> None:
     spec = get_backbone(name)
     network, photos = _small(spec)
     _check_splits(network, photos)
-    if spec.parameters <= _GIANT_PARAMETERS:
+    if spec.parameters <= _TRAINED_PARAMETERS:
         _check_freezing(network, photos)
 
 
