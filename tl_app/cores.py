@@ -5,12 +5,11 @@ Knows nothing of networks or photos.
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
@@ -75,36 +74,34 @@ def bundles(
     waiting: queue.SimpleQueue[T] = queue.SimpleQueue()
     for item in items:
         waiting.put(item)
-    made: queue.SimpleQueue[list[R] | BaseException | None] = queue.SimpleQueue()
+    made: queue.SimpleQueue[list[R] | Future[list[R]]] = queue.SimpleQueue()  # futures: a thread's last ones
     ended = threading.Event()
 
-    def take_turns() -> None:
+    def take_turns() -> list[R]:
         found: list[R] = []
         since = time.monotonic()
-        try:
-            with contextlib.suppress(queue.Empty):
-                while not ended.is_set():
-                    found.append(work(waiting.get_nowait()))
-                    if time.monotonic() - since >= _HAND_OVER_SECONDS:
-                        made.put(found)
-                        found, since = [], time.monotonic()
-            made.put(found)
-        except BaseException as error:  # raised below, whatever it is
-            made.put(error)
-        finally:
-            made.put(None)
+        while not ended.is_set():
+            try:
+                item = waiting.get_nowait()
+            except queue.Empty:
+                break
+            found.append(work(item))
+            if time.monotonic() - since >= _HAND_OVER_SECONDS:
+                made.put(found)
+                found, since = [], time.monotonic()
+        return found
 
-    pool, at_work = one_core_pool(threads, name), threads
+    at_work = min(threads, waiting.qsize())
+    pool = one_core_pool(threads, name)  # starts no thread before it has something to do
     try:
-        for _ in range(threads):
-            pool.submit(take_turns)
+        for _ in range(at_work):
+            pool.submit(take_turns).add_done_callback(made.put)
         while at_work:
             found = made.get()
-            if isinstance(found, BaseException):
-                raise found
-            if found is None:
+            if isinstance(found, Future):
                 at_work -= 1
-            elif found:
+                found = found.result()
+            if found:
                 yield found
     finally:
         ended.set()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tl_app import caches
 from tl_app.config import TrainConfig
@@ -20,8 +20,10 @@ from tl_app.engine import checkpoints, setup
 from tl_app.engine.activations import Plan
 from tl_app.engine.boundary import BoundaryStore
 from tl_app.engine.device import autocast, move, resolve_device, training_precision
+from tl_app.engine.evaluate import forward_in_parts
 from tl_app.engine.frozen import Frozen
 from tl_app.engine.inputs import Photos, Sampling, to_floats
+from tl_app.engine.tapped import Tapped
 from tl_app.engine.views import Item
 
 _ROWS, _MAPS = 256, 32  # at a time
@@ -32,8 +34,8 @@ class Kept:
     """Activations behind a run's frozen stages, and what was trained on them."""
 
     store: BoundaryStore
-    stages: nn.Module
-    head: nn.Module
+    trained: Tapped
+    classes: int
     device: torch.device
     precision: torch.dtype
 
@@ -49,22 +51,21 @@ class Kept:
         Returns:
             Pooled features (N, D) and logits (N, C), float32, on the CPU.
         """
-        found: list[tuple[Tensor, Tensor]] = []
+        found: list[Tensor] = []
         size = _ROWS if self.store.row(items[0].content).ndim == 1 else _MAPS
         for start in range(0, len(items), size):
-            contents = [item.content for item in items[start : start + size]]
-            found.append(self._computed(self.store.gather(contents)))
+            rows = self.store.gather([item.content for item in items[start : start + size]])
+            found.append(forward_in_parts(self._computed, rows, self.device))
             if on_progress is not None:
-                on_progress(start + len(contents), len(items))
-        features, logits = (torch.cat(part) for part in zip(*found, strict=True))
-        return features, logits
+                on_progress(start + len(rows), len(items))
+        both = torch.cat(found)
+        return both[:, : -self.classes], both[:, -self.classes :]
 
-    def _computed(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _computed(self, rows: Tensor) -> Tensor:
         x = to_floats(rows, self.device)
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            boundary = self.stages(x)
-            features = boundary.mean((2, 3)) if boundary.ndim == 4 else boundary
-            return features.float().cpu(), self.head(boundary).float().cpu()
+        with autocast(self.device, self.precision):
+            made: Tensor = self.trained(x)
+        return made.float().cpu()
 
 
 def kept_activations(
@@ -108,7 +109,6 @@ def kept_activations(
         return None
     if rows.missing(item.content for item in items):
         return None
-    stages = nn.Sequential(*(stage.module for stage in network.stages[depth:]))
-    only_head = depth == len(network.stages)
-    precision = torch.float32 if only_head else training_precision(config.precision, device, stages)
-    return Kept(rows, stages, network.head, device, precision)
+    trained, only_head = Tapped(network, depth), depth == len(network.stages)
+    precision = torch.float32 if only_head else training_precision(config.precision, device, trained)
+    return Kept(rows, trained, classes, device, precision)

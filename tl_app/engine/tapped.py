@@ -15,17 +15,18 @@ class Tapped(nn.Module):
 
     Args:
         network: A view of it is kept, nothing is copied.
+        depth: How many of its first stages were run already.
     """
 
-    def __init__(self, network: StagedNetwork) -> None:
+    def __init__(self, network: StagedNetwork, depth: int = 0) -> None:
         super().__init__()
-        self.stages, rest = split(network, len(network.stages))
-        self.head = rest[0]
+        stages, rest = split(network, len(network.stages))
+        self.stages, self.head = stages[depth:], rest[0]
         self._of_map = ends_in_map(network)
         self.train(network.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised photos (B, 3, S, S) to (B, D + classes)."""
+        """Normalised photos (B, 3, S, S), or what the first stages gave, to (B, D + classes)."""
         boundary = self.stages(x)
         features = boundary.mean((2, 3)) if self._of_map else boundary
         return torch.cat([features, self.head(boundary)], 1)
