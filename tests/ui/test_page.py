@@ -55,8 +55,8 @@ def test_events_are_not_an_api(page: gr.Blocks):
     assert {event.api_visibility for event in page.fns.values()} == {"private"}
 
 
-def test_nothing_on_the_page_comes_from_the_network():
-    assert app.launch_options(rules.local(7860), Workspace())["theme"]._stylesheets == []
+def test_nothing_on_the_page_comes_from_the_network(page: gr.Blocks):
+    assert app.launch_options(page, rules.local(7860), Workspace())["theme"]._stylesheets == []
     for name in ("style.css", "drop.html", "logo.svg"):
         text = theme.asset(name).replace("http://www.w3.org/2000/svg", "")
         assert "http" not in text and "//" not in text.replace("<!--", ""), name
@@ -77,8 +77,8 @@ def test_handlebars_gets_no_value():
         assert "{{" not in theme.asset(name) and "${" not in theme.asset(name)
 
 
-def test_it_can_be_installed_and_is_served_to_this_machine_only():
-    options = app.launch_options(rules.local(7860), Workspace())
+def test_it_can_be_installed_and_is_served_to_this_machine_only(page: gr.Blocks):
+    options = app.launch_options(page, rules.local(7860), Workspace())
     assert options["pwa"] and Path(options["favicon_path"]).is_file()
     assert options["footer_links"] == ["settings"]
     assert options["share"] is False and options["ssr_mode"] is False

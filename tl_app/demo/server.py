@@ -30,6 +30,7 @@ from tl_app.demo.protocol import Settings, Status
 from tl_app.errors import ResourceError
 from tl_app.serving import logins, rules
 from tl_app.serving.guard import Guard
+from tl_app.serving.kept_page import KeptPage
 from tl_app.serving.rules import Rules
 
 HOST = "127.0.0.1"  # always: others come through the tunnel, to this port alone
@@ -71,8 +72,9 @@ class Server:
         port = self._socket.getsockname()[1]
         self._status = Status(local=f"http://{HOST}:{port}/", sharing=settings.share)
         self._port = port
+        page = KeptPage(application(demo, self._while_serving), lambda: demo.config)
         config = uvicorn.Config(
-            Guard(application(demo, self._while_serving), rules_for(settings, port, uploads)),
+            Guard(page, rules_for(settings, port, uploads)),
             log_level="warning",
             access_log=False,  # nobody's address is written down
             server_header=False,

@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 
 from tl_app import compiler, loading, resources
 from tl_app.serving.guard import Guard
+from tl_app.serving.kept_page import KeptPage
 from tl_app.serving.rules import Rules
 from tl_app.ui import (
     access,
@@ -125,7 +126,7 @@ def launch(
         server_port=port,
         prevent_thread_lock=True,
         quiet=True,
-        **launch_options(rules, work),
+        **launch_options(demo, rules, work),
     )
     loading.in_background(complete)
     url = access.link(host, rules)
@@ -138,15 +139,17 @@ def launch(
         work.close()
 
 
-def launch_options(rules: Rules, work: Workspace) -> dict[str, Any]:
+def launch_options(page: gr.Blocks, rules: Rules, work: Workspace) -> dict[str, Any]:
     """What ``Blocks.launch`` is given besides the address.
 
     Args:
+        page: What is launched; a visitor is sent it as its ``config`` says it.
         rules: Who may ask for what.
         work: The app's memory.
     """
     routes = theme.routes() + questions.routes(work)
     rules = dataclasses.replace(rules, routes=frozenset(route.path for route in routes))
+    middleware = [Middleware(Guard, rules=rules), Middleware(KeptPage, version=lambda: page.config)]
     return {
         "theme": theme.theme(),
         "css_paths": [theme.style_sheet()],
@@ -159,7 +162,7 @@ def launch_options(rules: Rules, work: Workspace) -> dict[str, Any]:
         "show_error": True,
         "enable_monitoring": False,
         "mcp_server": False,
-        "app_kwargs": {"routes": routes, "middleware": [Middleware(Guard, rules=rules)]},
+        "app_kwargs": {"routes": routes, "middleware": middleware},
     }
 
 
