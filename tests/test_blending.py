@@ -288,7 +288,7 @@ def test_a_folder_that_cannot_be_written_says_so(train: Train, monkeypatch: pyte
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(blending, "write_atomically", full)
+    monkeypatch.setattr(blending, "write_tensors", full)
     with pytest.raises(ResourceError, match="'tuned' cannot be kept in its folder: No space left"):
         blending.blend_run(info, [0.0])
 

@@ -32,6 +32,7 @@ LAYERS: list[set[str]] = [
         "older",
         "plateau",
         "tables",
+        "tensors",
         "words",
     },
     {"data", "serving"},

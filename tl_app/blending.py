@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from tl_app.analysis.labelled import open_photos
@@ -30,9 +29,9 @@ from tl_app.engine.checkpoints import LAST
 from tl_app.engine.device import move, resolve_device
 from tl_app.engine.evaluate import evaluate, to_input
 from tl_app.errors import ResourceError, UsageError
-from tl_app.files import write_atomically
 from tl_app.results import TrainResult
 from tl_app.runs import RunInfo
+from tl_app.tensors import write_tensors
 from tl_app.transfer.averages import blended
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)  # measured when none is asked for
@@ -256,7 +255,7 @@ def _measure(
     points = json.dumps([dataclasses.astuple(point) for point in known.points.values()])
     said = {"model": known.model, "photos": known.photos, "points": points}
     try:
-        write_atomically(info.path / _FILE, save({"labels": known.labels, **tensors}, said))
+        write_tensors(info.path / _FILE, {"labels": known.labels, **tensors}, said)
     except OSError as error:
         raise _unwritten(info, error) from error
     return known

@@ -11,29 +11,47 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tl_app.errors import UsageError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replaces ``path`` in one step: temporary file beside it, fsync, ``os.replace``.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to be written; it then takes its place in one step: fsync, ``os.replace``.
+
+    Yields:
+        An empty file; whoever writes it may put another one there.
 
     Raises:
         OSError: The disk is full or the folder cannot be written; the old file is then untouched.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
+        temporary.touch(exist_ok=False)
+        rights = temporary.stat().st_mode
+        yield temporary
+        if temporary.stat().st_mode != rights:  # another file, which is its maker's alone
+            temporary.chmod(rights)
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replaces ``path`` in one step.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written; the old file is then untouched.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_new(folder: Path, stem: str, suffix: str, content: bytes) -> Path:
@@ -70,7 +88,9 @@ def remove_leftovers(folder: Path, *, older_seconds: float = 0.0) -> None:
         folder: Where they are.
         older_seconds: How long ago they were written to; not 0 where another process may be writing one now.
     """
-    for path in folder.glob(".*.tmp"):
+    for path in itertools.chain(
+        folder.glob(".*.tmp"), folder.glob(".tmp*")
+    ):  # ours, and those of safetensors
         with contextlib.suppress(FileNotFoundError):  # renamed or removed by the other one
             if not older_seconds or time.time() - path.stat().st_mtime > older_seconds:
                 path.unlink()

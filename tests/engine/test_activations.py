@@ -148,7 +148,7 @@ def test_later_phases_see_other_views_and_never_plain_photos(
 def test_the_next_view_is_computed_while_one_is_written(
     trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
-    second_began, real = threading.Event(), boundary.write_atomically
+    second_began, real = threading.Event(), boundary.write_tensors
     planned = views._planned
 
     def loading(store: Any, item: Any, view: int, *rest: Any) -> Any:
@@ -162,7 +162,7 @@ def test_the_next_view_is_computed_while_one_is_written(
 
     monkeypatch.setattr(views, "_planned", loading)
     monkeypatch.setattr(activations, "_loading_seconds", lambda _: 0.01)  # which loads view 1 too
-    monkeypatch.setattr(boundary, "write_atomically", slow)
+    monkeypatch.setattr(boundary, "write_tensors", slow)
     events = list(trainer(tmp_path / "run", recipe="head", views=3, epochs=3))
     assert isinstance(events[-1], Finished)
     assert len(list((home / "cache" / "boundary").rglob("*.safetensors"))) == 3
@@ -188,7 +188,7 @@ def test_a_disk_that_fails_costs_time_and_not_the_run(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(boundary, "write_atomically", full)
+    monkeypatch.setattr(boundary, "write_tensors", full)
     events = list(trainer(tmp_path / "run", **settings))
     assert "their output cannot be kept (No space left on device)" in notices(events)
     assert losses(events) == losses(plain)

@@ -138,7 +138,7 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(boundary, "write_atomically", full)
+    monkeypatch.setattr(boundary, "write_tensors", full)
     store = BoundaryStore(tmp_path)
     store.append(names(0, 1), rows(0, 1))
     with pytest.raises(OSError, match="No space left"):

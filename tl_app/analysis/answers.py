@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from tl_app.analysis.labelled import Labelled, labelled, open_photos
 from tl_app.data.index import relocate
@@ -27,9 +26,9 @@ from tl_app.data.store import PhotoStore
 from tl_app.engine.batches import eval_batches
 from tl_app.engine.views import Item
 from tl_app.errors import DataError
-from tl_app.files import write_atomically
 from tl_app.predictor import Predictor, load_run, model_of
 from tl_app.runs import ANALYSIS, RunInfo
+from tl_app.tensors import write_tensors
 
 _FORMAT = 1
 _BATCH = 32
@@ -194,10 +193,9 @@ def _write(info: RunInfo, answers: Answers, fingerprint: str) -> None:
     values = {"paths": answers.paths, "contents": answers.contents, "left_out": answers.left_out}
     values["states"] = _states(answers.root, answers.left_out)
     # One file, so that figures and names cannot come from two different times.
-    content = save(tensors, {"fingerprint": fingerprint, "photos": json.dumps(values)})
     path = _file(info, answers.split)
     path.parent.mkdir(exist_ok=True)
-    write_atomically(path, content)
+    write_tensors(path, tensors, {"fingerprint": fingerprint, "photos": json.dumps(values)})
 
 
 def _read(info: RunInfo, photos: Labelled, model: str) -> Answers | None:

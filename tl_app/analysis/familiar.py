@@ -19,10 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from tl_app.analysis.metrics import Labels
-from tl_app.files import write_atomically
+from tl_app.tensors import write_tensors
 
 FILE = "familiar.safetensors"
 _FORMAT = "1"
@@ -90,7 +89,7 @@ def write(folder: Path, familiar: Familiar) -> None:
     folder.mkdir(exist_ok=True)
     about = {"format": _FORMAT, "model": familiar.model, "limit": repr(familiar.limit)}
     rows = torch.from_numpy(familiar.rows.astype(np.float16))
-    write_atomically(folder / FILE, save({"rows": rows}, about))
+    write_tensors(folder / FILE, {"rows": rows}, about)
 
 
 def read(folder: Path, model: str) -> Familiar | None:

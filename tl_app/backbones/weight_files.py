@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tl_app import resources
 from tl_app.errors import ResourceError, UsageError
-from tl_app.files import write_atomically
+from tl_app.tensors import write_tensors
 
 ENDING = ".safetensors"
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # that training programs put a network's values into
@@ -85,7 +85,7 @@ def trusted(path: Path) -> Path:
     values = _values(loaded, path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, save({name: value.contiguous().clone() for name, value in values.items()}))
+        write_tensors(target, {name: value.contiguous().clone() for name, value in values.items()})
     except OSError as error:
         raise ResourceError(f"{target} cannot be written: {error.strerror or error}.") from error
     return target

@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from tl_app.caches import Hold
-from tl_app.files import remove_leftovers, write_atomically
+from tl_app.files import remove_leftovers
+from tl_app.tensors import write_tensors
 
 SHARD_BYTES = 32 << 20  # rows are written in files of about this size
 _WRITES = 4  # shards on their way to the disk at most
@@ -122,7 +122,7 @@ class BoundaryStore:
     def _write(self, number: int, contents: list[str], rows: Tensor) -> None:
         assert self._folder is not None
         path = self._folder / f"{uuid.uuid4().hex}.safetensors"
-        write_atomically(path, save({"rows": rows}, {"contents": json.dumps(contents)}))
+        write_tensors(path, {"rows": rows}, {"contents": json.dumps(contents)})
         with self._lock:  # from now on read from the file; memory is for the shard under way
             self._paths[number], self._open[number] = path, None
 

@@ -15,13 +15,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from tl_app.backbones.staged import StagedNetwork, layout_of
 from tl_app.errors import ResourceError
-from tl_app.files import write_atomically
 from tl_app.runs import PROBE
+from tl_app.tensors import write_tensors
 from tl_app.transfer.distillation import Imitation
 from tl_app.transfer.heads import fold_standard
 from tl_app.transfer.standardise import Standardise
@@ -368,7 +367,7 @@ def _tensors(path: Path, prefix: str) -> dict[str, Tensor]:
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     try:
-        write_atomically(path, save(plain, metadata))
+        write_tensors(path, plain, metadata)
     except OSError as error:
         raise ResourceError(
             f"The checkpoint {path} could not be written: {error.strerror or error}.",

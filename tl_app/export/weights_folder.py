@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
@@ -28,6 +28,7 @@ from tl_app.export.check import Ask
 from tl_app.export.graph import plain
 from tl_app.export.original import Original, Pixels
 from tl_app.files import write_atomically, write_json
+from tl_app.tensors import write_tensors
 from tl_app.transfer import heads
 
 WEIGHTS, CONFIG, PREPROCESSOR, CARD = (
@@ -45,7 +46,7 @@ def write_folder(original: Original, path: Path) -> str:
     linear = is_linear(original.info.config)
     tensors = _with_temperature(original) if linear else original.network.net.state_dict()
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    write_atomically(path / WEIGHTS, save(tensors, {"format": "pt"}))
+    write_tensors(path / WEIGHTS, tensors, {"format": "pt"})
     config = config_of(original)
     write_json(path / CONFIG, config)
     write_json(path / PREPROCESSOR, _processor(original.preprocessing))
