@@ -14,8 +14,9 @@ import pytest
 from PIL import Image, ImageFile
 
 from tl_app.data import index as index_module
+from tl_app.data import opening
 from tl_app.data.index import DatasetIndex, relocate, scan
-from tl_app.data.layout import LAYOUTS
+from tl_app.data.layout import LAYOUTS, list_entries
 from tl_app.errors import DataError, Interrupted, UserError
 
 Picture = Callable[..., Image.Image]
@@ -415,6 +416,71 @@ def test_folders_that_may_not_be_opened(tmp_path: Path, fill: Fill, monkeypatch:
         index = scan(folder)
     assert issues(index) == {"dogs/inner": "This folder cannot be opened: Permission denied."}
     assert index.classes == ("cats", "dogs", "emus")
+
+
+# --- how many threads read ------------------------------------------------------------------------------
+
+
+def _read_by(folder: Path, roots: Any = None) -> int:
+    return index_module._threads(*list_entries(folder, str(folder), lambda: None, roots), roots)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what lies in memory")
+def test_small_files_in_memory_are_read_by_one_thread(
+    tmp_path: Path, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fill(tmp_path / "pets", {"cats": 30, "dogs": 30})
+    asked: list[int] = []
+
+    def reads(file: int, buffers: list[bytearray], offset: int, flags: int) -> int:
+        assert flags == os.RWF_NOWAIT and os.fstat(file).st_size == offset + 1
+        asked.append(file)
+        return 1
+
+    monkeypatch.setattr(os, "preadv", reads)
+    assert _read_by(folder) == 1
+    assert 10 <= len(asked) <= 20, "a sample of them"
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        "disk",
+        "system",
+        "size",
+        pytest.param("pipe", marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")),
+        "link",
+    ],
+)
+def test_others_are_read_by_many(
+    cause: str, tmp_path: Path, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has to be fetched, where nobody knows, and what takes long to hash; nothing is waited for or led out to."""
+    folder, roots = fill(tmp_path / "pets", {"cats": 3, "dogs": 3}), None
+    monkeypatch.setattr(os, "preadv", lambda *_: 1, raising=False)
+    monkeypatch.setattr(os, "RWF_NOWAIT", 8, raising=False)
+    if cause == "disk":
+
+        def waits(*_: Any) -> int:
+            raise BlockingIOError
+
+        monkeypatch.setattr(os, "preadv", waits, raising=False)
+    elif cause == "system":
+        monkeypatch.delattr(os, "RWF_NOWAIT")
+    elif cause == "size":
+        (folder / "cats" / "a.jpg").write_bytes(bytes(1 << 20))
+    elif cause == "pipe":
+        os.mkfifo(folder / "cats" / "a.jpg")
+    else:
+        outside = tmp_path / "outside.jpg"
+        outside.write_bytes(b"secret")
+        (folder / "cats" / "a.jpg").symlink_to(outside)
+        roots = (folder,)
+        real = opening.open_regular
+        monkeypatch.setattr(
+            opening, "open_regular", lambda path: pytest.fail("opened") if path.is_symlink() else real(path)
+        )
+    assert _read_by(folder, roots) == min(16, 2 * (os.cpu_count() or 1)) > 1
 
 
 # --- progress, stopping, threads -----------------------------------------------------------------------

@@ -153,3 +153,5 @@ def test_keys_and_hashes_hold_everything_that_changes_the_result() -> None:
     assert weights_hash(layer) == before
     layer.running_mean[0] += 1e-3  # type: ignore[index]
     assert weights_hash(layer) != before
+    pair = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)])
+    assert weights_hash(pair) != weights_hash(torch.nn.ModuleList(reversed(pair))), "in their order"

@@ -19,7 +19,7 @@ from tl_app.data.decode import EXTENSIONS, read_size
 from tl_app.data.layout import LAYOUTS, Entry, list_entries
 from tl_app.data.manifest import SPLITS, DatasetIndex, Photo, classes_of, content_hash
 from tl_app.data.names import printable
-from tl_app.data.opening import at_hand, open_regular
+from tl_app.data.opening import at_hand, open_regular, small_and_cached
 from tl_app.data.roots import Roots, lies_in
 from tl_app.data.seen import Facts, Seen
 from tl_app.data.sources import located, open_source
@@ -29,6 +29,7 @@ from tl_app.errors import DataError, Interrupted, PhotoError
 __all__ = ["SPLITS", "DatasetIndex", "Photo", "relocate", "scan"]
 
 _BATCH = 32  # files a thread takes at a time
+_SAMPLE = 16  # of all files, to see whether they lie in memory
 _REPORT_SECONDS = 0.05
 _LEADS_OUT = "It is a link that leads out of the folders that may be used from here."
 
@@ -133,8 +134,7 @@ def _looked_at(
     seen = Seen(root)
     batches = [entries[start : start + _BATCH] for start in range(0, len(entries), _BATCH)]
     report(0, len(entries))
-    # Hashing and reading release the interpreter's lock, so threads do help.
-    pool, done = ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1)), thread_name_prefix="scan"), 0
+    pool, done = ThreadPoolExecutor(_threads(root, entries, roots), thread_name_prefix="scan"), 0
     try:
         for batch, found in zip(
             batches,
@@ -149,6 +149,18 @@ def _looked_at(
         pool.shutdown(cancel_futures=True)
         seen.save(complete=done == len(entries))  # one that was stopped goes on where it was
     return rows
+
+
+def _threads(root: Path, entries: Sequence[Entry], roots: Roots) -> int:
+    """How many threads read the files: hashing and waiting for a disk release the interpreter's lock.
+
+    Small files that lie in memory leave nothing to wait for but that lock: one thread reads 2,000 in 0.37 s, four in
+    0.46 s, and while torch is being imported beside them, that takes 0.15 s less (two cores).
+    """
+    paths = [root / entry.path for entry in entries[:: 1 + len(entries) // _SAMPLE] if not entry.issue]
+    if all(lies_in(path, roots) and small_and_cached(path) for path in paths):
+        return 1
+    return min(16, 2 * (os.cpu_count() or 1))
 
 
 def _look_at(root: Path, entry: Entry, seen: Seen, roots: Roots = None) -> _Row | None:

@@ -31,7 +31,7 @@ from tl_app.engine.workers import Run, shared_out
 Way = Callable[[torch.dtype], Run]
 
 _CHECKED = 4  # photos that results and speeds are compared on
-_LONG_SECONDS = 0.05  # a call whose warming up is a small part of it
+_LONG_SECONDS = 0.03  # a call whose warming up is a small part of it
 _MANY_PARAMETERS = 30e6  # one photo takes about a tenth of a second on one core
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tl_app.data.augment import Augmentation
 from tl_app.data.store import PhotoStore
-from tl_app.engine.batches import Batch, chunks, epoch_order, eval_batches, labels_of, train_batches, view_of
+from tl_app.engine.batches import Batch, chunks, epoch_order, eval_batches, train_batches, view_of
 from tl_app.engine.boundary import BoundaryStore
 from tl_app.engine.device import autocast
 from tl_app.engine.views import CPU, Item, assembled, stacked
@@ -143,13 +143,11 @@ def from_activations(
             photos.train, sampling.batch_size, seed=sampling.seed, epoch=epoch, balanced=sampling.balanced
         )[first:]
         count = len(photos.train)
-        for chunk, batch in rows.batches(order, lambda draw: view_of(epoch, draw, sampling.views, count)):
-            yield batch, labels_of(photos.train, chunk)
+        yield from rows.batches(order, lambda draw: view_of(epoch, draw, sampling.views, count))
 
     def val() -> Iterator[Batch]:
         order = chunks(list(range(len(photos.val))), max(256, sampling.batch_size) if len(shape) == 1 else 64)
-        for chunk, batch in val_rows.batches(order, lambda index: 0):
-            yield batch, labels_of(photos.val, chunk)
+        yield from val_rows.batches(order, lambda index: 0)
 
     return Inputs(train, val, lambda batch: to_floats(batch, device), pooled=len(shape) == 1, kept=shape)
 
@@ -165,6 +163,7 @@ class _Rows:
 
     def __init__(self, items: Sequence[Item], stores: Mapping[int, BoundaryStore], in_memory: bool) -> None:
         self._contents = [item.content for item in items]
+        self._labels = torch.tensor([item.label for item in items])
         self._stores, self._places = stores, {view: place for place, view in enumerate(stores)}
         self._held = self._all_rows() if in_memory else None
 
@@ -185,18 +184,23 @@ class _Rows:
             store.rest()
         return held
 
-    def batches(
-        self, order: list[list[int]], view: Callable[[int], int]
-    ) -> Iterator[tuple[list[int], Tensor]]:
-        contents = self._contents
+    def batches(self, order: list[list[int]], view: Callable[[int], int]) -> Iterator[Batch]:
+        """Rows and labels of the draws in ``order``, which ``view`` has the view of."""
+        contents, count = self._contents, len(self._contents)
         if self._held is None:
-            yield from assembled(
-                order, lambda draw: self._stores[view(draw)].row(contents[draw % len(contents)]), stacked
+            read = assembled(
+                order, lambda draw: self._stores[view(draw)].row(contents[draw % count]), stacked
             )
+            for chunk, batch in read:
+                yield batch, self._labels[torch.tensor(chunk) % count]
             return
-        for chunk in order:
-            places = [self._places[view(draw)] for draw in chunk]
-            yield chunk, self._held[places, [draw % len(contents) for draw in chunk]]
+        # Looked up for all batches at once: one by one takes a tenth of a small head's epoch.
+        draws = [draw for chunk in order for draw in chunk]
+        sizes, numbers = [len(chunk) for chunk in order], torch.tensor(draws, dtype=torch.int64) % count
+        places = torch.tensor([self._places[view(draw)] for draw in draws], dtype=torch.int64)
+        held, rows = self._held.flatten(0, 1), torch.split(places * count + numbers, sizes)
+        for some, labels in zip(rows, torch.split(self._labels[numbers], sizes), strict=True):
+            yield held[some], labels
 
 
 def logits_of(
