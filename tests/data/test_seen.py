@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from PIL import Image
@@ -13,7 +14,9 @@ from PIL import Image
 from tl_app import caches, resources
 from tl_app.data import index as index_module
 from tl_app.data import seen as seen_module
+from tl_app.data import store as store_module
 from tl_app.data.index import DatasetIndex, scan
+from tl_app.data.store import PhotoStore, Preprocessing
 from tl_app.errors import Interrupted
 
 Fill = Callable[..., Path]
@@ -144,3 +147,30 @@ def test_it_is_cached_like_all_else(tmp_path: Path, fill: Fill, read: list[str])
     _scanned(folder, read)
     assert caches.info().total_bytes == 0, "a cache that may keep nothing keeps nothing"
     assert len(_scanned(folder, read)[1]) == 4
+
+
+def test_what_has_not_changed_since_is_not_hashed_when_it_is_decoded(
+    tmp_path: Path, fill: Fill, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what has, is: two photos that swap their names keep their contents, and their sizes tell nothing."""
+    index = scan(fill(tmp_path / "pets", {"cats": 4, "dogs": 4}))
+    hashed: list[str] = []
+    real = store_module.content_hash
+
+    def counted(file: BinaryIO) -> str:
+        hashed.append(real(file))
+        return hashed[-1]
+
+    monkeypatch.setattr(store_module, "content_hash", counted)
+    preprocessing = Preprocessing(resize=40, crop=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    first, second, *rest = sorted(index.photos, key=lambda photo: photo.path)
+    aside = tmp_path / "aside"
+    (index.root / first.path).rename(aside)
+    (index.root / second.path).rename(index.root / first.path)
+    aside.rename(index.root / second.path)
+    photos = PhotoStore(index.root, preprocessing, photos=index.photos)
+    assert not photos.prepare([photo.path for photo in index.photos])
+    assert sorted(hashed) == sorted([first.content_hash, second.content_hash])
+    assert photos.changed == {first.path: second.content_hash, second.path: first.content_hash}
+    for photo in rest:
+        assert photos.get(photo.path).shape[0] == 3

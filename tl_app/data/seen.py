@@ -60,6 +60,16 @@ class Seen:
                 return known[1]
         return None
 
+    def content(self, path: str, found: os.stat_result) -> str:
+        """The hash of a file that has not changed since an earlier scan; empty where that is not known.
+
+        Args:
+            path: Relative to the root.
+            found: Of the file, open.
+        """
+        known = self._before.get(path)
+        return known[1].content_hash if known is not None and known[0] == _marks(found) else ""
+
     def note(self, path: str, found: os.stat_result, facts: Facts) -> None:
         """What was just found out about a file.
 

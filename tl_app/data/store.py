@@ -6,6 +6,7 @@ Knows nothing of labels, splits, networks or augmentation.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from tl_app.data.decoded import DecodedPhotos, open_decoded
 from tl_app.data.manifest import Photo, content_hash
 from tl_app.data.opening import at_hand, open_regular
 from tl_app.data.preprocessing import Preprocessing
+from tl_app.data.seen import Seen
 from tl_app.errors import Interrupted, PhotoError, ResourceError
 
 __all__ = ["PhotoStore", "Preprocessing", "default_budget_bytes"]
@@ -34,9 +36,9 @@ class PhotoStore:
     """Shrunk photos by path: read from the file of decoded photos where there is one, else kept in memory.
 
     Photos that the file does not take (it is not wanted, the disk is full, a photo has changed since the scan) are kept
-    in memory up to a budget and decoded again past it. What is read from a scanned photo's file is hashed each time: a
-    path stands for one content, the one that was found first, as long as the store is there. Every method may be called
-    from several threads.
+    in memory up to a budget and decoded again past it. What is read from a scanned photo's file is hashed, unless the
+    file has not changed since the scan: a path stands for one content, the one that was found first, as long as the
+    store is there. Every method may be called from several threads.
 
     Args:
         root: The folder that paths start from.
@@ -182,7 +184,7 @@ class PhotoStore:
             return self._hold(path, self.preprocessing.load(self.root / path))
         with open_regular(self.root / path) as opened:
             file = at_hand(opened)
-            content = content_hash(file)
+            content = self._seen.content(path, os.fstat(opened.fileno())) or content_hash(file)
             self._check(path, content)
             kept = self._decoded.read(content) if self._decoded is not None else None
             if kept is not None:  # under another name: files were renumbered since the scan
@@ -195,6 +197,10 @@ class PhotoStore:
                 raise
         added = self._decoded is not None and self._decoded.add(content, image)
         return image if added else self._hold(path, image)
+
+    @functools.cached_property
+    def _seen(self) -> Seen:
+        return Seen(self.root)
 
     def _check(self, path: str, content: str) -> None:
         """Takes a path for what is found there first, and for nothing else later: results are kept by content."""

@@ -26,6 +26,7 @@ from tl_app.engine.eightbit import in_eight_bits, suits
 from tl_app.engine.evaluate import forward_in_parts
 from tl_app.engine.fusing import folded, use_onednn
 from tl_app.engine.rounding import round_weights
+from tl_app.engine.surgery import copied
 from tl_app.engine.workers import Run, shared_out
 
 Way = Callable[[torch.dtype], Run]
@@ -137,7 +138,7 @@ def whole(source: Source) -> Run | None:
     assert isinstance(source.folded, GraphModule)
     try:
         photos = bold_photos(source.preprocessing)
-        form = in_eight_bits(copy.deepcopy(source.folded), source.preprocessing, photos)
+        form = in_eight_bits(copied(source.folded), source.preprocessing, photos)
         on_cores = _on_cores(form, source.plain, source.device)
         once(on_cores, source.photos[:1])
         return on_cores

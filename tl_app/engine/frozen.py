@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 
 from tl_app.backbones.staged import StagedNetwork, split
 from tl_app.engine import openvino, speeds
@@ -214,13 +214,23 @@ class Frozen:
         def count() -> float:
             from torch.utils.flop_counter import FlopCounterMode  # imports triton, and is asked once
 
-            prefix = copy.deepcopy(split(self.network, self.depth)[0]).to("meta").eval()
+            prefix = _weightless(split(self.network, self.depth)[0]).eval()
             with FlopCounterMode(display=False) as counter, torch.no_grad():
                 prefix(torch.zeros(1, 3, size, size, device="meta"))
             return float(counter.get_total_flops())
 
         what = f"operations {self.network.name} {self.cut} {size}"
         return float(speeds.remembered(what, torch.device("cpu"), count))
+
+
+def _weightless(module: nn.Module) -> nn.Module:
+    """A copy with shapes instead of weights."""
+    shapes: dict[int, Tensor] = {
+        id(each): nn.Parameter(torch.empty_like(each, device="meta"), requires_grad=False)
+        for each in module.parameters()
+    }
+    shapes |= {id(each): torch.empty_like(each, device="meta") for each in module.buffers()}
+    return copy.deepcopy(module, shapes)
 
 
 def _versioned(engine: str) -> str:

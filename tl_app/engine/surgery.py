@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TypeVar, cast
 
 from torch import fx, nn
@@ -10,6 +11,7 @@ from torch.nn import functional
 
 Activation = tuple[str, list[float]]  # as oneDNN calls it, and its numbers
 _Layer = TypeVar("_Layer", bound=nn.Module)
+_Network = TypeVar("_Network", bound=nn.Module)
 
 NO_ACTIVATION: Activation = ("none", [])
 # Those that oneDNN can append to a convolution.
@@ -59,6 +61,12 @@ def drop(node: fx.Node, instead: Argument) -> None:
     assert isinstance(instead, fx.Node)
     node.replace_all_uses_with(instead)
     node.graph.erase_node(node)
+
+
+def copied(network: _Network) -> _Network:
+    """A copy whose layers can be replaced; its weights are those of ``network``, and not to be written into."""
+    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    return copy.deepcopy(network, shared)
 
 
 def finished(traced: fx.GraphModule) -> fx.GraphModule:
