@@ -88,9 +88,8 @@ def remove_leftovers(folder: Path, *, older_seconds: float = 0.0) -> None:
         folder: Where they are.
         older_seconds: How long ago they were written to; not 0 where another process may be writing one now.
     """
-    for path in itertools.chain(
-        folder.glob(".*.tmp"), folder.glob(".tmp*")
-    ):  # ours, and those of safetensors
+    ours, of_safetensors = folder.glob(".*.tmp"), folder.glob(".tmp*")
+    for path in itertools.chain(ours, of_safetensors):
         with contextlib.suppress(FileNotFoundError):  # renamed or removed by the other one
             if not older_seconds or time.time() - path.stat().st_mtime > older_seconds:
                 path.unlink()
