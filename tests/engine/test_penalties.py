@@ -13,6 +13,7 @@ from torch import Tensor
 from tests.engine.conftest import Trainer
 from tests.engine.test_train import assert_same, forgetful, train_until
 from tl_app.backbones.catalogue import list_backbones
+from tl_app.backbones.pieces import Dropout
 from tl_app.backbones.staged import StagedNetwork, build, build_weightless, split
 from tl_app.config import TrainConfig
 from tl_app.engine import epoch, step
@@ -253,7 +254,7 @@ def test_a_batch_that_does_not_fit_ends_with_the_same_weights(
     trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = TUNED | {"bss": 10.0, "l2_sp": 1.0, "epochs": 1, "optimizer": "sgd"}
-    monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)  # its draws depend on the parts
+    monkeypatch.setattr(Dropout, "forward", lambda self, x: x)  # its draws depend on the parts
     list(trainer(tmp_path / "whole", **settings))
     monkeypatch.setattr(step, "_checked", forgetful(3))
     events = list(trainer(tmp_path / "cut", **settings))

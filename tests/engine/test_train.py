@@ -327,10 +327,10 @@ def test_weights_that_are_not_finite_are_never_saved(
 )
 def test_a_checkpoint_holds_finite_numbers_alone(values: list[float], finite: bool) -> None:
     network = build("mobilenet_v3_small", num_classes=2)
-    assert is_finite(network, None, 0)
+    assert is_finite(network, None)
     with torch.no_grad():
         network.net.classifier[3].weight.view(-1)[: len(values)] = torch.tensor(values)
-    assert is_finite(network, None, 0) == finite
+    assert is_finite(network, None) == finite
 
 
 def test_another_thread_that_builds_networks_changes_nothing(trainer: Trainer, tmp_path: Path) -> None:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from tl_app.backbones.staged import StagedNetwork, build
 from tl_app.errors import UsageError
-from tl_app.transfer.freezing import set_depth, train_mode
+from tl_app.transfer.freezing import evaluation_mode, set_depth, train_mode
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +78,13 @@ def test_statistics_that_adapt_forget_what_they_began_with_within_a_small_folder
     assert {norm.momentum for norm in norms} == {0.01, None}
     train_mode(slow, 0)
     assert {norm.momentum for norm in norms} == {0.1, None}
+
+
+def test_evaluation_gives_each_layer_its_mode_back() -> None:
+    module = nn.Sequential(nn.Dropout(), nn.Sequential(nn.BatchNorm2d(2).eval(), nn.BatchNorm2d(2)))
+    before = [layer.training for layer in module.modules()]
+    with pytest.raises(KeyError), evaluation_mode(module):
+        assert not any(layer.training for layer in module.modules())
+        raise KeyError
+    assert [layer.training for layer in module.modules()] == before
+    assert before.count(False) == 1

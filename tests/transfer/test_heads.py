@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tl_app.backbones import staged
 from tl_app.backbones.catalogue import get_backbone, list_backbones
 from tl_app.backbones.families import LAYOUTS
+from tl_app.backbones.pieces import Dropout
 from tl_app.config import TrainConfig
 from tl_app.errors import UsageError
 from tl_app.transfer import heads
@@ -100,7 +101,7 @@ def test_vgg16_with_the_dense_head_of_the_tutorials() -> None:
     network = heads.build("vgg11", Head("mlp", pooling="flatten"), num_classes=3, image_size=64)
     assert [stage.name for stage in network.stages][-1] == "conv5"
     layers = list(network.classifier.children())
-    assert [type(layer) for layer in layers] == [nn.Flatten, nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
+    assert [type(layer) for layer in layers] == [nn.Flatten, nn.Linear, nn.ReLU, Dropout, nn.Linear]
     assert isinstance(layers[1], nn.Linear) and (layers[1].in_features, layers[1].out_features) == (
         2048,
         1024,

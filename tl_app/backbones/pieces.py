@@ -1,6 +1,7 @@
 """Steps that torchvision writes as plain calls inside ``forward``, as tiny modules that a stage can hold.
 
-Each one does the same operations in the same order as torchvision, so that results are equal to the last bit.
+Each one does the same operations in the same order as torchvision, so that results are equal to the last bit. One,
+dropout, is here for its speed, and draws other numbers.
 """
 
 from __future__ import annotations
@@ -17,6 +18,26 @@ class SpatialMean(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C)."""
         return x.mean([2, 3])
+
+
+class Dropout(nn.Dropout):
+    """As its base, but on a CPU what to leave out is drawn four times sooner.
+
+    Torch draws 64 random bits for each number, most of what a step of a small head on kept features takes. Here it is
+    16, four numbers at a time, so the share that is left out is a whole 65,536th; what stays is scaled by that share.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, …) -> (B, …), with ``p`` of its numbers 0 while training."""
+        if not self.training:
+            return input
+        left_out = round(self.p * 65_536)
+        if input.device.type != "cpu" or not 0 < left_out < 65_536:
+            return super().forward(input)
+        words = torch.empty((input.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        bits = words.view(torch.int16)[: input.numel()].view(input.shape)
+        stays = bits >= left_out - 32_768
+        return input * stays.to(input.dtype) * (65_536 / (65_536 - left_out))
 
 
 class SymmetricInput(nn.Module):

@@ -20,6 +20,7 @@ from tl_app.backbones.catalogue import get_backbone
 from tl_app.backbones.endings import Ending, drop_hidden, keeps_hidden, stages_ending
 from tl_app.backbones.families import LAYOUTS, Layout
 from tl_app.backbones.fusion import Beside, Colours, Fusion, beside_vector, fused_stages
+from tl_app.backbones.pieces import Dropout
 from tl_app.backbones.weightless import WeightlessMode
 from tl_app.errors import UsageError
 
@@ -152,13 +153,22 @@ def build(name: str, *, num_classes: int | None = None, image_size: int | None =
         network = StagedNetwork(
             models.get_model(spec.architecture, **torchvision_options(spec.name, size)), name, size
         )
-    for module in network.head.modules():
-        if isinstance(module, nn.Dropout):
-            # In place it would write into the features, which may be a cached boundary.
-            module.inplace = False
+    _put_dropout(network)
     if num_classes is not None:
         replace_head(network, num_classes)
     return network
+
+
+def _put_dropout(network: StagedNetwork) -> None:
+    """Dropout of the head by our own, never in place: it would write into the features, which may be kept ones."""
+    found = {id(module): module.p for module in network.head.modules() if isinstance(module, nn.Dropout)}
+    if not found:
+        return
+    for parent in network.net.modules():
+        for name, child in parent.named_children():
+            if id(child) in found:
+                setattr(parent, name, Dropout(found[id(child)]))
+    network.bind()
 
 
 def split(network: StagedNetwork, k: int) -> tuple[nn.Sequential, nn.Sequential]:

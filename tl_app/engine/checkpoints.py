@@ -161,9 +161,9 @@ def save_checkpoint(
     _write(path, tensors, {"position": json.dumps(dataclasses.asdict(position))})
 
 
-def is_finite(network: StagedNetwork, optimizer: torch.optim.Optimizer | None, depth: int) -> bool:
-    """Whether all that a checkpoint would hold is: a finite loss may hide an infinite gradient."""
-    tensors = list(live_weights(network, depth).values())
+def is_finite(trained: nn.Module, optimizer: torch.optim.Optimizer | None) -> bool:
+    """Whether all that moves in training is: a finite loss may hide an infinite gradient."""
+    tensors = list(trained.state_dict(keep_vars=True).values())
     for slots in optimizer.state.values() if optimizer is not None else ():
         tensors += [value for value in slots.values() if isinstance(value, Tensor)]
     return all(_all_finite(tensor.detach()) for tensor in tensors)

@@ -33,7 +33,7 @@ from tl_app.events import CheckpointSaved, EpochDone, Event, Notice, StepDone
 from tl_app.transfer.averages import Average
 from tl_app.transfer.distillation import Imitation
 from tl_app.transfer.extensions import first_of
-from tl_app.transfer.freezing import train_mode
+from tl_app.transfer.freezing import evaluation_mode
 from tl_app.transfer.heads import first_linear
 from tl_app.transfer.losses import CROSS_ENTROPY, LabelLoss
 from tl_app.transfer.optimisers import clip_gradients, set_rates
@@ -169,8 +169,7 @@ def save(training: Training) -> CheckpointSaved:
 
 def _evaluated(training: Training) -> Evaluation | None:
     assert training.inputs is not None and training.suffix is not None
-    training.network.eval()
-    with training.as_model():
+    with evaluation_mode(training.suffix), training.as_model():
         return evaluate(
             logits_of(training.inputs, training.suffix, training.device, training.precision),
             training.inputs.val(),
@@ -180,7 +179,9 @@ def _evaluated(training: Training) -> Evaluation | None:
 
 
 def _check_finite(training: Training) -> None:
-    if not checkpoints.is_finite(training.network, training.optimizer, training.position.depth):
+    # What was trained before and is frozen by now was looked at then.
+    trained = training.network if training.suffix is None else training.suffix
+    if not checkpoints.is_finite(trained, training.optimizer):
         raise NotFinite
 
 
@@ -221,7 +222,6 @@ def _steps(training: Training, phase_number: int) -> Generator[Event, None, bool
     """The remaining optimiser steps of an epoch; returns False when it was stopped."""
     config, position, phase = training.config, training.position, training.phases[phase_number]
     assert training.inputs is not None
-    train_mode(training.network, phase.frozen_stages, keep_statistics=config.batchnorm == "keep")
     steps = training.steps_per_epoch
     phase_step = (position.epoch - training.first_epoch(phase_number)) * steps
     left_out = rise_steps(config.schedule, phase.epochs * steps, config.warmup) if phase.continues else 0
@@ -304,7 +304,6 @@ def sweep(training: Training, factors: Iterable[float]) -> Iterator[Event]:
     """
     phase, started = training.phases[0], time.monotonic()
     assert training.inputs is not None
-    train_mode(training.network, phase.frozen_stages, keep_statistics=training.config.batchnorm == "keep")
     inputs = training.inputs
     batches = (batch for epoch in itertools.count() for batch in inputs.train(epoch, 0))
     for factor, (rows, labels) in zip(factors, batches, strict=False):

@@ -46,7 +46,7 @@ from tl_app.events import Event, Finished, Notice, PhaseStarted, RolledBack
 from tl_app.files import remove_leftovers
 from tl_app.memory import keep_memory
 from tl_app.transfer.extensions import Extension, first_of, phases_of
-from tl_app.transfer.freezing import set_depth
+from tl_app.transfer.freezing import set_depth, train_mode
 from tl_app.transfer.heads import Cosine, first_linear, fold_standard
 from tl_app.transfer.optimisers import build_optimizer
 from tl_app.transfer.standardise import Standardise, measured
@@ -204,6 +204,7 @@ def _enter(training: Training, number: int) -> Generator[Event, None, None]:
     training.objective = objective_of(training, phase)
     _build_optimizer(training, number)  # and the running average, which begins as a copy of the weights
     position.phase, position.depth = number, min(position.depth, phase.frozen_stages)
+    train_mode(network, phase.frozen_stages, keep_statistics=training.config.batchnorm == "keep")
     if prototypes:
         yield save(training)  # so that a rollback finds them
 

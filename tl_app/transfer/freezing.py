@@ -5,6 +5,10 @@ Knows nothing of recipes, optimisers or data.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tl_app.backbones.staged import StagedNetwork, check_depth
@@ -34,6 +38,18 @@ def set_depth(network: StagedNetwork, k: int) -> None:
     for stage in network.stages[:k]:
         stage.module.requires_grad_(False)
         stage.module.eval()
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for as long as the block lasts; then each layer has the mode again that it had."""
+    trained = [layer for layer in module.modules() if layer.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for layer in trained:
+            layer.training = True
 
 
 def train_mode(network: StagedNetwork, k: int, *, keep_statistics: bool = False) -> None:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from tl_app.backbones.catalogue import get_backbone
 from tl_app.backbones.endings import Ending
 from tl_app.backbones.fusion import Fusion
+from tl_app.backbones.pieces import Dropout
 from tl_app.backbones.staged import (
     GENERATOR_LOCK,
     StagedNetwork,
@@ -181,7 +182,7 @@ def mlp(features: int, hidden: int, dropout: float, num_classes: int) -> nn.Sequ
     outer = nn.Linear(hidden, num_classes)
     nn.init.kaiming_normal_(inner.weight, nonlinearity="relu")
     nn.init.zeros_(inner.bias)
-    return nn.Sequential(nn.Flatten(1), inner, nn.ReLU(), nn.Dropout(dropout), even(outer))
+    return nn.Sequential(nn.Flatten(1), inner, nn.ReLU(), Dropout(dropout), even(outer))
 
 
 def even(layer: nn.Linear) -> nn.Linear:
