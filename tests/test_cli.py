@@ -177,7 +177,9 @@ def test_runs_lists_the_run_with_its_command(
         (["train", "{photos}", "--freeze", "head", "--recipe", "full"], 2, "does not go with freezing depth"),
         (["train", "{photos}", "--epochs", "many"], 2, "'--epochs'"),
         (["train"], 2, "DATA"),
-        (["fly"], 2, "fly"),
+        (["fly"], 2, "No such command 'fly'. See `tl-app --help`."),
+        (["trian"], 2, "Did you mean 'train', 'pretrain'? See `tl-app --help`."),
+        (["train", "--fast"], 2, "See `tl-app train --help`."),
         (["train", "{photos}/nowhere"], 3, "nowhere"),
         (["train", "{photos}/red"], 3, "class"),
         (["inspect", "{photos}/red/00.png"], 3, "zip"),
@@ -189,7 +191,7 @@ def test_runs_lists_the_run_with_its_command(
         (["cache", "clear", "photos"], 2, "There is no cache 'photos'. There are boundary, decoded"),
         (["cache", "limit", "much"], 2, "'much' is not a size"),
         (["cache", "limit"], 2, "Missing argument 'size'"),
-        (["cache", "shrink"], 2, "shrink"),
+        (["cache", "shrink"], 2, "No such command 'shrink'. See `tl-app cache --help`."),
     ],
 )
 def test_errors_have_their_codes_and_say_what_to_do(
@@ -199,6 +201,27 @@ def test_errors_have_their_codes_and_say_what_to_do(
     got, answer, err = call(capsys, *filled)
     assert got == code == answer["exit_code"]
     assert message in answer["error"] and answer["error"] in err
+
+
+def test_nothing_asked_for_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([]) == 2
+    captured = capsys.readouterr()
+    assert "Usage: tl-app" in captured.out and "save-preset" in captured.out and not captured.err
+
+
+def test_every_command_is_found_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of those that are not asked for, no options are made."""
+    assert cli.run(["--help"]) == 0
+    listed = {
+        words[1] for line in capsys.readouterr().out.splitlines() if (words := line.split())[:1] == ["│"]
+    }
+    names = [cli._called(command) for command in cli.app.registered_commands]
+    assert set(names) <= listed and "save-preset" in names
+    for name in names:
+        assert [cli._called(each) for each in cli._narrowed([name, "x"]).registered_commands] == [name]
+        assert cli.run([name, "--help"]) == 0
+        assert f"Usage: tl-app {name} " in capsys.readouterr().out
+    assert cli._narrowed(["cache"]) is cli._narrowed([]) is cli.app
 
 
 def test_without_json_people_read_tables(

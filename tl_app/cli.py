@@ -7,6 +7,7 @@ Exit codes: 0 ok, 2 usage, 3 bad data, 4 resource, 5 failed check, 130 interrupt
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect as signatures
 import io
 import json as jsonlib
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.models import CommandInfo
 
 from tl_app import (
     api,
@@ -88,7 +90,7 @@ def run(arguments: list[str]) -> int:
     try:
         arguments = with_joined_shares(with_one_stage(arguments))
         # A command returns None or, when training was stopped, _STOPPED; a number comes from typer itself.
-        outcome = app(arguments, prog_name="tl-app", standalone_mode=False)
+        outcome = _narrowed(arguments)(arguments, prog_name="tl-app", standalone_mode=False)
         if outcome == 130:
             raise KeyboardInterrupt
         return 130 if outcome is _STOPPED else outcome or 0
@@ -97,8 +99,13 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _failed("Interrupted.", 130, as_json)
     except typer.TyperException as error:  # an option or a command that does not exist
-        command = next((f" {name}" for name in arguments[:1] if not name.startswith("-")), "")
-        return _failed(f"{error.format_message().rstrip('.')}. See `tl-app{command} --help`.", 2, as_json)
+        known = [*map(_called, app.registered_commands), *(group.name for group in app.registered_groups)]
+        command = next((f" {name}" for name in arguments[:1] if name in known), "")
+        said = error.format_message().rstrip(".")
+        if not said:  # nothing was asked for, and the help is shown
+            return 2
+        said += "" if said.endswith("?") else "."
+        return _failed(f"{said} See `tl-app{command} --help`.", 2, as_json)
     except OSError as error:
         return _failed(f"{error.filename or 'The system'}: {error.strerror or error}.", 4, as_json)
     except (
@@ -106,6 +113,19 @@ def run(arguments: list[str]) -> int:
     ) as error:  # a defect of ours: the whole story on standard error, the contract on standard output
         traceback.print_exc()
         return _failed(f"Unexpected {type(error).__name__}: {error}", 1, as_json)
+
+
+def _narrowed(arguments: list[str]) -> typer.Typer:
+    """The application with the one command that is asked for: all the others' options take 36 ms to be made."""
+    narrowed = copy.copy(app)
+    narrowed.registered_commands = [
+        each for each in app.registered_commands if arguments[:1] == [_called(each)]
+    ]
+    return narrowed if narrowed.registered_commands else app
+
+
+def _called(command: CommandInfo) -> str:
+    return command.name or typer.main.get_command_name(getattr(command.callback, "__name__", ""))
 
 
 def _failed(message: str, code: int, as_json: bool) -> int:

@@ -76,7 +76,7 @@ def test_they_are_computed_once(run: RunInfo, monkeypatch: pytest.MonkeyPatch) -
 def test_a_better_model_is_asked_anew(run: RunInfo, tmp_path: Path) -> None:
     before = answers_of(run)
     worker = Worker(tmp_path / "runs")
-    job = finished(worker.extend(run.path, epochs=4))
+    job = finished(worker.extend(run.path, epochs=8))
     after = runs.open_run(job.path, tmp_path)
     assert after.best_epoch > 1  # or the test would say nothing
     assert not np.array_equal(answers_of(after).logits, before.logits)

@@ -56,7 +56,7 @@ class Familiar:
 def spread_evenly(labels: Labels, most: int = _MOST) -> NDArray[np.int64]:
     """The places of at most ``most`` photos, as many of each class as can be; in order."""
     turns = np.empty(len(labels), np.int64)  # when a photo's class gets to it
-    for label in np.unique(labels):
+    for label in sorted(set(labels.tolist())):  # np.unique imports numpy.ma, for 12 ms
         mine = np.flatnonzero(labels == label)
         # Multiples of the golden ratio are spread evenly at any number: a burst of one scene is not all of a class.
         turns[mine[np.argsort(np.arange(len(mine)) * _GOLDEN % 1.0)]] = np.arange(len(mine))

