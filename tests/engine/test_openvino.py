@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -125,3 +128,29 @@ def test_statistics_are_not_sent_and_warnings_not_shown(
     monkeypatch.setattr(telemetry.Telemetry, "send_event", lambda *event, **_: sent.append(event))
     assert compile_forward(network, PREPROCESSING, device=CPU, engine="openvino").engine == "openvino"
     assert not sent and not recwarn.list
+
+
+_QUIETLY = """
+import os, sys, torch
+from torch import nn
+from tests.engine.test_inference import PREPROCESSING
+from tl_app.engine.openvino import OpenVinoNetwork
+
+forks = []
+os.register_at_fork(before=lambda: forks.append(1))
+network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
+OpenVinoNetwork(network, PREPROCESSING, 16, torch.float32)(torch.zeros(2, 3, 16, 16, dtype=torch.uint8))
+assert not forks
+assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
+import openvino_telemetry  # who wants it can have it
+"""
+
+
+@installed
+def test_nobody_is_told_that_it_is_used(tmp_path: Path) -> None:
+    """OpenVINO's own telemetry leaves files in the home folder, and forks the process to send."""
+    found = subprocess.run(
+        [sys.executable, "-c", _QUIETLY], env={**os.environ, "HOME": str(tmp_path)}, capture_output=True
+    )
+    assert found.returncode == 0, found.stderr.decode()
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -104,7 +105,7 @@ def test_a_trainings_threads_step_aside_and_the_pages_do_not(training_first: boo
     def work(training: bool) -> None:
         if training:
             step_aside()
-        seen[training] |= set(on_each_core(niceness, range(12), 3))
+        seen[training] |= set(on_each_core(niceness, lambda _, found: found, range(12), 3))
         seen[training] |= set(run(torch.zeros(12, dtype=torch.long)).tolist())
 
     for training in (training_first, not training_first):
@@ -118,3 +119,53 @@ def test_one_core_needs_no_threads() -> None:
     assert torch.get_num_threads() == 1
     seen = Seen()
     assert shared_out(seen, lone_on_all_cores=False) is seen
+
+
+class Inside:
+    """Counts who is in a stretch of work at a time."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self._lock = threading.Lock()
+
+    def stay(self, seconds: float) -> None:
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(seconds)
+        with self._lock:
+            self.now -= 1
+
+
+@pytest.mark.parametrize(("preparing", "computing", "most"), [(0.002, 0.03, 1), (0.03, 0.0005, 3)])
+def test_as_few_prepare_at_a_time_as_keep_all_busy(preparing: float, computing: float, most: int) -> None:
+    inside = Inside()
+
+    def prepare(task: int) -> int:
+        inside.stay(preparing)
+        return 10 * task
+
+    def compute(task: int, rows: int) -> tuple[int, int]:
+        time.sleep(computing)
+        return task, rows
+
+    found = list(on_each_core(prepare, compute, range(20), 3))
+    assert found == [(task, 10 * task) for task in range(20)]
+    assert inside.most == most
+
+
+@pytest.mark.parametrize("step", ["prepare", "compute"])
+def test_what_fails_in_a_thread_is_raised_and_leaves_no_one_waiting(step: str) -> None:
+    def fail(task: int) -> int:
+        if task == 4:
+            raise OSError("gone")
+        return task
+
+    def run(fails: bool) -> list[int]:
+        prepare = fail if fails and step == "prepare" else lambda task: task
+        compute = fail if fails and step == "compute" else lambda task: task
+        return list(on_each_core(prepare, lambda _, rows: compute(rows), range(12), 3))
+
+    with pytest.raises(OSError, match="gone"):
+        run(True)
+    assert run(False) == list(range(12))

@@ -188,10 +188,12 @@ def _computed(frozen: Frozen, batches: Iterator[_Views]) -> Iterator[tuple[_View
             yield batch, frozen.rows(images)
         return
 
-    def work(batch: _Views) -> tuple[_Views, Tensor]:
-        return batch, frozen.rows(stacked([load(which) for which in batch]), alone=True)
-
-    yield from on_each_core(work, batches, cores)
+    yield from on_each_core(
+        lambda batch: stacked([load(which) for which in batch]),
+        lambda batch, images: (batch, frozen.rows(images, alone=True)),
+        batches,
+        cores,
+    )
 
 
 def _cores(frozen: Frozen) -> int:

@@ -6,8 +6,10 @@ Takes uint8 photos; the normalisation becomes part of the compiled network. Know
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.metadata
 import importlib.util
+import sys
 import threading
 import warnings
 from typing import Any
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from tl_app.data.preprocessing import Preprocessing
 
+_TELEMETRY = "openvino_telemetry"
 _TOGETHER = 16  # photos per request at most: their activations stay in the core's own cache
 
 
@@ -51,8 +54,7 @@ class OpenVinoNetwork:
         self, module: nn.Module, preprocessing: Preprocessing, size: int, precision: torch.dtype
     ) -> None:
         """Convert and compile."""
-        import openvino
-
+        openvino = _imported()
         model = _with_normalisation(_converted(module, size), preprocessing)
         self._compiled = openvino.Core().compile_model(model, "CPU", _options(precision))
         self._own = threading.local()
@@ -71,11 +73,28 @@ class OpenVinoNetwork:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
+def _imported() -> Any:
+    """OpenVINO without its telemetry, which else tells a Google service of every process that imports it.
+
+    To do so it also forks the process, with the threads and the memory of a training. Where it is not installed,
+    OpenVINO does without.
+    """
+    if "openvino" not in sys.modules:
+        known = sys.modules.get(_TELEMETRY)
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # importing it fails
+        try:
+            importlib.import_module("openvino")
+        finally:
+            del sys.modules[_TELEMETRY]
+            if known is not None:
+                sys.modules[_TELEMETRY] = known
+    return sys.modules["openvino"]
+
+
 def _converted(module: nn.Module, size: int) -> Any:
     """The network as OpenVINO's own graph: (B, 3, S, S) float32 to (B, …).
 
-    By the front end itself: ``openvino.convert_model`` takes five times as long, runs the network three times, and
-    sends statistics to its maker.
+    By the front end itself: ``openvino.convert_model`` takes five times as long, and runs the network three times.
     """
     from openvino import PartialShape, Type
     from openvino.frontend import FrontEndManager
