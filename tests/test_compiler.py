@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -27,7 +28,8 @@ exiting = os._exit
 def leave(code):
     import torch._dynamo
     stand_in = type(torch._dynamo).__name__ == "_Later"
-    print(json.dumps({"code": code, "stand_in": stand_in, "sympy": "sympy" in sys.modules}), flush=True)
+    loaded = {name: name in sys.modules for name in ("sympy", "torch.onnx")}
+    print(json.dumps({"code": code, "stand_in": stand_in, **loaded}), flush=True)
     exiting(code)
 os._exit = leave
 sys.argv = ["tl-app", *sys.argv[1:]]
@@ -37,13 +39,15 @@ cli.main()
 
 def test_commands_do_without_it(photos: Path, home: Path) -> None:
     settings = ["--backbone", "mobilenet_v3_small", "--weights", "random", "--image-size", 32, "--epochs", 1]
-    without = {"code": 0, "stand_in": True, "sympy": False}
+    without = {"code": 0, "stand_in": True, "sympy": False, "torch.onnx": False}
     # Operations are counted, with SymPy's help, where nobody says how many views there are to be.
     for recipe, views in (("head", ["--views", 1]), ("full", [])):
         train = ["train", photos, "--name", recipe, "--recipe", recipe, *settings, *views]
         assert _said(_COMMAND, *train) == without
     assert _said(_COMMAND, "predict", "full", next(photos.rglob("*.png"))) == without
     assert _said(_COMMAND, "evaluate", "full") == without
+    if importlib.util.find_spec("onnx"):
+        assert _said(_COMMAND, "export", "full", "--to", "onnx")["code"] == 0
 
 
 _USES = """

@@ -1,7 +1,8 @@
 """torch's compiler, ``torch._dynamo``: loaded when something is to be compiled, not whenever torch is used.
 
 torchvision and torch's optimisers import it for functions that do nothing where nothing is being compiled. Stand-ins
-for those save every command a second, and every process 100 MB. Imports no torch.
+for those save every command a second, and every process 100 MB; one for what torchvision tells torch's exporter of
+detectors, which there are none of here, another 25 ms. Imports no torch.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 _COMPILER, _UTILITIES = "torch._dynamo", "torch._dynamo.utils"
+_DETECTORS = "torchvision.ops._register_onnx_ops"
 
 
 def load_later() -> None:
@@ -24,6 +26,10 @@ def load_later() -> None:
     vars(compiler).update(disable=_disable, graph_break=_graph_break)
     vars(utilities).update(is_compile_supported=_is_compile_supported)
     sys.modules.update({_COMPILER: compiler, _UTILITIES: utilities})
+    if "torchvision.ops" not in sys.modules:
+        detectors = types.ModuleType(_DETECTORS)
+        vars(detectors).update(_register_custom_op=lambda: None)
+        sys.modules[_DETECTORS] = detectors
 
 
 class _Later(types.ModuleType):

@@ -6,6 +6,7 @@ Knows nothing of commands and options.
 from __future__ import annotations
 
 import shlex
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from tl_app.finding import RatesResult
     from tl_app.probing import ProbeResult
     from tl_app.results import TrainResult
+
+
+_MOVES_SECONDS = 0.05  # between moves of the bar, which is drawn ten times a second
 
 
 class TrainDisplay:
@@ -49,6 +53,7 @@ class TrainDisplay:
         self._activity = ""
         self._snapshot = so_far or Snapshot()
         self._suggested = False
+        self._moved = 0.0
 
     def __enter__(self) -> TrainDisplay:
         self._bar.start()
@@ -114,6 +119,9 @@ class TrainDisplay:
             if self._task is not None:
                 self._bar.remove_task(self._task)
             self._task, self._activity = self._bar.add_task(activity, total=total, detail=""), kind
+        elif done != total and time.monotonic() - self._moved < _MOVES_SECONDS:
+            return
+        self._moved = time.monotonic()
         self._bar.update(self._task, description=activity, completed=done, total=total, detail=detail)
 
 

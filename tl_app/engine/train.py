@@ -262,7 +262,9 @@ def _standardise(training: Training) -> Generator[Event, None, None]:
 
 def _measured(training: Training, report: Report) -> Standardise:
     depth = len(training.network.stages)
-    return measured(features for features, _ in _features(training, depth, report)).to(training.device)
+    assert training.inputs is not None
+    with one_thread(training.inputs.pooled and training.device.type == "cpu"):
+        return measured(features for features, _ in _features(training, depth, report)).to(training.device)
 
 
 def _start_prototypes(training: Training, depth: int, head: Cosine) -> Generator[Event, None, None]:
