@@ -3,11 +3,14 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tl_app.memory import without_collector
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -43,3 +46,12 @@ def test_no_library_complains_when_the_interpreter_ends() -> None:
     code = "from tl_app.memory import without_collector\nwith without_collector(): import tl_app.engine.train"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
+
+
+def test_the_page_is_loaded_without_it() -> None:
+    """``app.py`` and gradio: half a second of collecting what is no garbage."""
+    code = (
+        "import gc; runs = []; gc.callbacks.append(lambda *_: runs.append(1)); import app; print(len(runs))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100  # 18, before it rests; 1,800 otherwise

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tl_app.memory import without_collector
 from tl_app.options import Json, RunsDir
 
 
@@ -34,7 +35,8 @@ def ui(
     json: Json = False,
 ) -> None:
     """Start the app and open its page."""
-    from tl_app.ui.app import launch
+    with without_collector():
+        from tl_app.ui.app import launch
 
     own: dict[str, Any] = {"runs_dir": runs_dir, "open_browser": browser, "data_roots": data_root or ()}
     with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():

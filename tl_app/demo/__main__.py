@@ -19,6 +19,7 @@ from typing import TextIO
 from tl_app import compiler
 from tl_app.demo.protocol import Settings, Status, settings_of, to_line
 from tl_app.errors import UsageError, UserError
+from tl_app.memory import without_collector
 
 _LAST_SECONDS = 5.0  # after which a stop is no longer polite
 
@@ -62,10 +63,11 @@ def serve(settings: Settings, folder: Path, out: TextIO, stops: list[Callable[[]
 
     path = Path(settings.run)
     info = open_run(path, path.parent)
-    from tl_app.demo.answering import Answering
-    from tl_app.demo.page import About, build_demo
-    from tl_app.demo.server import Server, free_socket
-    from tl_app.predictor import load_run
+    with without_collector():
+        from tl_app.demo.answering import Answering
+        from tl_app.demo.page import About, build_demo
+        from tl_app.demo.server import Server, free_socket
+        from tl_app.predictor import load_run
 
     listener = free_socket(settings.port)  # before the seconds that loading takes
     predictor = load_run(info, settings.device)

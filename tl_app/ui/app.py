@@ -15,6 +15,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from tl_app import compiler, loading, resources
+from tl_app.memory import without_collector
 from tl_app.serving.guard import Guard
 from tl_app.serving.kept_page import KeptPage
 from tl_app.serving.rules import Rules
@@ -118,7 +119,8 @@ def launch(
     work = Workspace(runs_dir, roots)
     if data is not None:
         work.scan(str(Path(data).expanduser()))
-    demo, complete = _create(work)
+    with without_collector():
+        demo, complete = _create(work)
     access.trust_own_address()
     loading.announce()
     demo.launch(
