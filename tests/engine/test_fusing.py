@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tl_app.backbones.catalogue import get_backbone, list_backbones
 from tl_app.backbones.staged import StagedNetwork, build, build_weightless, split
 from tl_app.engine.fusing import OneDnnConv, fold_batchnorm, use_onednn
+from tl_app.engine.surgery import NO_ACTIVATION
 
 # One of each family, small ones.
 FAMILIES = [
@@ -86,6 +87,28 @@ def test_an_activation_is_the_same_over_its_whole_range(activation: nn.Module) -
     fused = use_onednn(fold_batchnorm(network), torch.float32)
     assert bool(_count(fused, type(activation))) == isinstance(activation, nn.GELU | nn.ELU)
     torch.testing.assert_close(fused(photos), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("sizes", [[1, 5, 1], [5, 1, 5]])
+def test_pooled_layers_take_one_photo_and_several(sizes: list[int], dtype: torch.dtype) -> None:
+    """Whichever comes first; and each number of photos has weights that were packed for it."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(72, 288, 1).requires_grad_(False)
+    pooled = OneDnnConv(conv, dtype, NO_ACTIVATION)
+    for size in sizes:
+        x = torch.randn(size, 72, 1, 1)
+        _check_near(pooled(x.to(dtype)), conv(x), dtype)
+    assert len(pooled._packed) == 2
+    larger = torch.randn(2, 72, 3, 3)
+    _check_near(pooled(larger.to(dtype)), conv(larger), dtype)
+    assert pooled._plain is None and list(pooled._packed) == [False]  # one layout does for all from here on
+    _check_near(pooled(x.to(dtype)), conv(x), dtype)
+
+
+def _check_near(result: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
+    allowed = 1e-5 if dtype == torch.float32 else 1e-2
+    assert result.dtype == dtype and (result.float() - expected).norm() < allowed * expected.norm()
 
 
 class _Odd(nn.Module):

@@ -49,6 +49,24 @@ def test_it_gives_what_torch_gives(network: StagedNetwork, photos: Tensor, k: in
 
 @installed
 @torch.no_grad()
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_it_gives_the_same_where_many_are_to_come(
+    network: StagedNetwork, photos: Tensor, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full requests are then for a network of their own; what is left over is not."""
+    monkeypatch.setattr(openvino, "_TOGETHER", 4)
+    few, many = (
+        compile_forward(
+            network, PREPROCESSING, device=CPU, precision=precision, engine="openvino", images=images
+        )
+        for images in (ENOUGH_FOR_OPENVINO - 1, ENOUGH_FOR_OPENVINO)
+    )
+    for batch in (photos, photos[:1], photos[:4], photos[:5]):  # 11 are halved for two cores: 4 + 2 and 4 + 1
+        assert error(many(batch), few(batch)) < 1e-4
+
+
+@installed
+@torch.no_grad()
 def test_bf16_is_near_and_still_comes_as_float32(network: StagedNetwork, photos: Tensor) -> None:
     expected = network(PREPROCESSING.normalise(photos))
     forward = compile_forward(network, PREPROCESSING, device=CPU, precision="bf16", engine="openvino")

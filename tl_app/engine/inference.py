@@ -177,7 +177,7 @@ def compile_forward(
     note = ""
     if engine == "openvino" or (engine == "auto" and _openvino_pays(device, images)):
         try:
-            return _with_openvino(source, preprocessing, precision)
+            return _with_openvino(source, preprocessing, precision, many=_are_many(images))
         except Exception as error:  # conversion may fail in any way; torch takes every network
             note = f"OpenVINO is not used: {_reason(error)}."
     forward = _with_torch(source, precision)
@@ -223,7 +223,11 @@ def _openvino_pays(device: torch.device, images: int | None) -> bool:
     return enough and device.type == "cpu" and openvino.is_installed()
 
 
-def _with_openvino(source: Source, preprocessing: Preprocessing, precision: str) -> Forward:
+def _are_many(images: int | None) -> bool:
+    return images is not None and images >= ENOUGH_FOR_OPENVINO
+
+
+def _with_openvino(source: Source, preprocessing: Preprocessing, precision: str, *, many: bool) -> Forward:
     if source.device.type != "cpu":
         raise ValueError(f"it is for CPUs, not for {source.device}")
     if not openvino.is_installed():
@@ -233,7 +237,8 @@ def _with_openvino(source: Source, preprocessing: Preprocessing, precision: str)
     else:
         dtype = resolve_precision(precision, source.device)
     form = source.rounded(source.folded) if dtype == torch.bfloat16 else source.folded
-    alone = openvino.OpenVinoNetwork(form, preprocessing, source.photos.shape[-1], dtype)
+    size = source.photos.shape[-1]
+    alone = openvino.OpenVinoNetwork(form, preprocessing, size, dtype, many=many)
     network = shared_out(alone, lone_on_all_cores=False)
     error = source.error(network)
     if error > (_LARGEST_ERROR if dtype == torch.float32 else _LARGEST_ROUNDING_ERROR):
