@@ -46,6 +46,20 @@ def test_every_architecture_gives_a_map(name: str) -> None:
     _check_map(name)
 
 
+def test_the_map_of_a_transformer_is_more_than_rounding() -> None:
+    """LayerNorm takes a token's length away, so that a token times its gradient is 0: no map can be made of that."""
+    torch.manual_seed(0)
+    with QuickStart():
+        network = build("vit_b_16", num_classes=3, image_size=48)
+    network.eval().requires_grad_(False)
+    photo = _photo(48)
+    before = saliency(network, Preprocessing(crop=48, resize=48), photo)
+    for parameter in network.head.parameters():
+        parameter.mul_(3)  # all logits are three times as large; the map is none the wiser
+    after = saliency(network, Preprocessing(crop=48, resize=48), photo)
+    torch.testing.assert_close(after, before, rtol=0, atol=0.01)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GIANTS)
 def test_a_giant_gives_a_map(name: str) -> None:

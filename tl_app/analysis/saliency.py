@@ -34,7 +34,7 @@ def saliency(
     et al. 2017, "Grad-CAM" (arXiv:1610.02391), with each place's own gradient in place of their mean, as in Draelos
     and Carin 2020, "HiResCAM" (arXiv:2011.08891). The two are equal where a network averages its last map; elsewhere
     (VGG, vision transformers) the mean belongs to no place. Logits mean something only in comparison, so the mean of
-    all of them is subtracted from the class's.
+    all of them is subtracted from the class's, and of tokens it counts what sets them apart from the average patch.
 
     Safe while other threads use the network: nothing of it is changed, no parameter gets a gradient.
 
@@ -82,7 +82,7 @@ def _heat(network: StagedNetwork, x: Tensor, target: int | None) -> Tensor:
         if _side(activations) < min(_ENOUGH, finest):
             continue
         gradient = _gradient(nn.Sequential(*steps[number + 1 :], network.head), activations, target)
-        heat = _places(gradient * activations).sum(0).clamp(min=0)
+        heat = _places(gradient * _beside_average(activations)).sum(0).clamp(min=0)
         # Behind its last attention a transformer reads the class token alone: one step back, patches still count.
         if _places(gradient).any():
             break
@@ -115,6 +115,18 @@ def _gradient(rest: nn.Module, activations: Tensor, target: int) -> Tensor:
         gradient: Tensor
         (gradient,) = torch.autograd.grad(logits[target] - logits.mean(), leaf)
     return gradient
+
+
+def _beside_average(activations: Tensor) -> Tensor:
+    """What sets tokens apart from the average patch; maps as they are.
+
+    LayerNorm comes next and takes a token's length and mean away, so that the product of a token itself and its
+    gradient is 0 but for rounding.
+    """
+    if activations.ndim != 3:
+        return activations
+    side = _side(activations)
+    return activations - activations[:, -side * side :].mean(1, keepdim=True)
 
 
 def _side(x: Tensor) -> int:
