@@ -219,7 +219,7 @@ def _beats_bf16(run: Run, source: Source) -> bool:
 
 
 def _openvino_pays(device: torch.device, images: int | None) -> bool:
-    enough = images is None or images >= ENOUGH_FOR_OPENVINO
+    enough = images is None or _are_many(images)
     return enough and device.type == "cpu" and openvino.is_installed()
 
 

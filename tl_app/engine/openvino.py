@@ -74,8 +74,10 @@ class OpenVinoNetwork:
     def __call__(self, images: Tensor) -> Tensor:
         """Uint8 (B, 3, S, S) -> float32 (B, …), on one core: there is a request for each thread."""
         if not hasattr(self._own, "requests"):
-            compiled = {False: self._any_number, True: self._together}
-            self._own.requests = {full: each.create_infer_request() for full, each in compiled.items()}
+            # Where both are the same they get one request: it holds activations.
+            compiled = (self._any_number, self._together)
+            requests = {each: each.create_infer_request() for each in compiled}
+            self._own.requests = [requests[each] for each in compiled]
         photos = images.permute(0, 2, 3, 1).contiguous()  # (B, S, S, 3)
         parts = []
         for part in torch.split(photos, _TOGETHER):
